@@ -1,0 +1,96 @@
+"""What the client stack costs by itself, and whether that grows with the number of endpoints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+
+from _common import Result, at_most, cpu_seconds, interleaved, name_of, ratio, run, spread
+
+from meshlib.balance.upstream import Upstream
+from meshlib.config import UpstreamConfig
+from meshlib.model import Attempt, Bound, Call, Endpoint, Reply, Snapshot, Target
+from meshlib.observe.quiet import Quiet
+from meshlib.observe.tracing import Tracing
+from meshlib.policy.backoff import Backoff
+from meshlib.policy.budget import RetryBudget
+from meshlib.route.table import straight
+from meshlib.runtime import SyncRuntime, real_clock, run_sync
+from meshlib.stack.client import Destination, client_stack
+from meshlib.stack.service import CallService
+from meshlib.watch import Watch
+
+CALLS = 2_000
+ROUNDS = 15
+LAYERS = 6
+
+
+async def engine(attempt: Attempt) -> Reply:
+    """An engine that answers at once."""
+    del attempt
+    return Reply(200)
+
+
+def stack(count: int) -> CallService:
+    """The real client stack over `count` endpoints."""
+    runtime = SyncRuntime()
+    config = Watch(UpstreamConfig(), ready=True)
+    upstream = Upstream("shop", real_clock, runtime.rng, config.value)
+    members = tuple(Endpoint(f"i-{n}", "127.0.0.1", n % 65_000 + 1) for n in range(count))
+    upstream.update(Bound(Snapshot("shop", members)))
+    destination = Destination(
+        service="shop",
+        config=config,
+        table=Watch(straight(Target("shop")), ready=True),
+        upstream=lambda _: upstream,
+        backoff=Watch(Backoff(config.value.retry.backoff), ready=True),
+        budget=Watch(RetryBudget(real_clock, config.value.retry.budget), ready=True),
+    )
+    return client_stack(destination, engine, runtime=runtime, tracer=Tracing(), listener=Quiet())
+
+
+def calls(service: CallService) -> None:
+    """Many calls, one after the other."""
+    for _ in range(CALLS):
+        run_sync(service(Call("shop")))
+
+
+def bare() -> None:
+    """The same calls straight to the engine: what the loop and the engine cost by themselves."""
+    for _ in range(CALLS):
+        run_sync(engine(Attempt(Call("shop"))))
+
+
+def measure() -> Iterator[Result]:
+    """See the module."""
+    name = name_of(__file__)
+    few, many = stack(3), stack(3_000)
+    costs = interleaved(
+        {
+            "bare": lambda: cpu_seconds(bare),
+            "few": lambda: cpu_seconds(partial(calls, few)),
+            "many": lambda: cpu_seconds(partial(calls, many)),
+        },
+        rounds=ROUNDS,
+    )
+    net = [
+        (mine - theirs) / CALLS * 1e6
+        for mine, theirs in zip(costs["few"], costs["bare"], strict=True)
+    ]
+    typical = sorted(net)[len(net) // 2]
+    detail = f"{LAYERS} layers, net of the bare engine, Python {sys.version.split()[0]}"
+    yield at_most(name, "CPU of one call through the stack", typical, 20, "us", detail)
+    growth = ratio(costs["many"], costs["few"])
+    yield at_most(
+        name,
+        "3,000 endpoints against 3",
+        growth,
+        1.3,
+        "x",
+        spread(costs["many"], costs["few"]),
+    )
+
+
+if __name__ == "__main__":
+    run(measure)

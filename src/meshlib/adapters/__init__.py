@@ -1,0 +1,1 @@
+"""Faces, which users hold, and engines, which carry the bytes."""

@@ -1,0 +1,211 @@
+"""
+The synchronous engine: urllib3's connections and pools carry the bytes.
+
+One connection pool an endpoint and trust generation.  Its coroutines never suspend: they block.
+A process that was forked starts with no connection, for those it inherited are its parent's.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import threading
+from collections.abc import Iterator
+from math import inf
+
+import urllib3
+from urllib3.connection import HTTPSConnection
+from urllib3.util import SKIP_HEADER, Timeout
+
+from meshlib.adapters.body import BytesBody, StreamBody
+from meshlib.adapters.wire import (
+    Trust,
+    endpoint_of,
+    failure_of_body,
+    interrupted,
+    not_connected,
+    reads_ahead,
+    target_service,
+)
+from meshlib.model import Attempt, Endpoint, Reply
+from meshlib.runtime import Clock
+
+_BROKEN = (urllib3.exceptions.HTTPError, OSError)
+_NOT_ADDED = ("User-Agent", "Accept-Encoding")
+_CONNECTIONS = 64
+"""Idle connections kept an endpoint; more may be open at a time."""
+_PART = 64 * 1024
+
+
+class _NotConnected(Exception):
+    """What went wrong before the first byte: a note from `connect` to `_send`."""
+
+
+class _Connection(HTTPSConnection):
+    """Says of a failure whether it happened before anything was sent."""
+
+    def connect(self) -> None:
+        """Connect and shake hands.  Raises _NotConnected, with the cause chained."""
+        try:
+            super().connect()
+        except (OSError, urllib3.exceptions.HTTPError) as exc:
+            raise _NotConnected from exc
+
+
+class _Pool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _Connection
+
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
+        super().__init__(
+            endpoint.host,
+            endpoint.port,
+            maxsize=_CONNECTIONS,
+            ssl_context=context,
+            assert_hostname=False,
+            retries=False,
+        )
+
+
+class _StreamedReply(Reply):
+    """A reply whose body is still to come."""
+
+    __slots__ = ("_attempt", "_response")
+
+    def __init__(self, attempt: Attempt, response: urllib3.BaseHTTPResponse) -> None:
+        super().__init__(response.status, response.headers, _raw(response), content=None)
+        self._attempt, self._response = attempt, response
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The body's parts, as they come in.  Raises Interrupted."""
+        try:
+            while part := self._response.read1(_PART, decode_content=False):
+                yield part
+        except _BROKEN as exc:
+            failure = interrupted(self._attempt, _timeout_in(exc))
+            self._response.close()
+            self.close(failure)
+            raise failure from exc
+        self._response.release_conn()
+        self.close()
+
+    async def discard(self) -> None:
+        """Close the connection, unless the body has been read to its end."""
+        if not self.closed:
+            self._response.close()
+        self.close()
+
+
+class SyncEngine:
+    """Sends attempts from any thread."""
+
+    def __init__(self, trust: Trust, *, clock: Clock, idle: float) -> None:
+        self._trust, self._clock, self._idle = trust, clock, idle
+        self._lock = threading.Lock()
+        self._pools: dict[tuple[str, str, int], tuple[int, _Pool]] = {}
+        self._pid = os.getpid()
+
+    async def __call__(self, attempt: Attempt) -> Reply:
+        """Send one attempt.  Raises ConnectFailed, PeerNotTrusted, Interrupted."""
+        pool = self._pool(target_service(attempt), endpoint_of(attempt))
+        response = _send(pool, attempt, attempt.deadline - self._clock())
+        return _reply(attempt, response)
+
+    def close(self) -> None:
+        """Close every idle connection; those in use close with their last reply."""
+        with self._lock:
+            pools, self._pools = self._pools, {}
+        for _, pool in pools.values():
+            pool.close()
+
+    def _pool(self, service: str, endpoint: Endpoint) -> _Pool:
+        context, generation = self._trust(service)
+        key = (service, endpoint.host, endpoint.port)
+        found = self._pools.get(key)
+        if found is not None and found[0] == generation and self._pid == os.getpid():
+            return found[1]
+        with self._lock:
+            self._forget_after_fork()
+            found = self._pools.get(key)
+            if found is None or found[0] != generation:
+                self._pools[key] = (generation, _Pool(endpoint, context))
+                if found is not None:
+                    found[1].close()
+            return self._pools[key][1]
+
+    def _forget_after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._pid, self._pools = os.getpid(), {}
+
+
+def _send(pool: _Pool, attempt: Attempt, left: float) -> urllib3.BaseHTTPResponse:
+    call, body = attempt.call, attempt.call.body
+    stream = body if isinstance(body, StreamBody) else None
+    try:
+        return pool.urlopen(
+            call.method,
+            f"{call.path}?{call.query}" if call.query else call.path,
+            body=(body.content or None) if isinstance(body, BytesBody) else stream,
+            headers=_headers(attempt),
+            chunked=stream is not None and "content-length" not in call.headers,
+            timeout=_timeout(attempt, left),
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+        )
+    except _NotConnected as exc:
+        raise not_connected(attempt, _timeout_in(exc.__cause__ or exc)) from exc.__cause__
+    except _BROKEN as exc:
+        raise failure_of_body(call) or interrupted(attempt, _timeout_in(exc)) from exc
+
+
+def _reply(attempt: Attempt, response: urllib3.BaseHTTPResponse) -> Reply:
+    """The reply, with its body if that is small."""
+    if not reads_ahead(attempt.call.method, response.status, response.headers):
+        reply: Reply = _StreamedReply(attempt, response)
+    else:
+        try:
+            content = response.read(decode_content=False)
+        except _BROKEN as exc:
+            response.close()
+            raise interrupted(attempt, _timeout_in(exc)) from exc
+        response.release_conn()
+        reply = Reply(response.status, response.headers, _raw(response), content)
+    reply.reason = response.reason or ""
+    return reply
+
+
+def _timeout(attempt: Attempt, left: float) -> Timeout:
+    """Limits of one socket operation each; urllib3 has none for the sum of the reads."""
+    silence = min(attempt.call.read_timeout, left)
+    return Timeout(
+        connect=max(min(attempt.connect_timeout, left), 1e-3),
+        read=None if silence == inf else max(silence, 1e-3),
+    )
+
+
+def _timeout_in(exc: BaseException) -> BaseException:
+    """What it was: urllib3's timeouts are no TimeoutError, its refused connections are timeouts."""
+    if isinstance(exc, urllib3.exceptions.NewConnectionError):
+        return exc.__cause__ or exc
+    if isinstance(exc, urllib3.exceptions.TimeoutError):
+        return TimeoutError(str(exc))
+    return exc
+
+
+def _headers(attempt: Attempt) -> urllib3.HTTPHeaderDict:
+    headers = urllib3.HTTPHeaderDict()
+    for name, value in attempt.call.headers.items():
+        headers.add(name, value)
+    headers.update(attempt.headers)
+    for name in _NOT_ADDED:
+        headers.setdefault(name, SKIP_HEADER)
+    return headers
+
+
+def _raw(response: urllib3.BaseHTTPResponse) -> list[tuple[bytes, bytes]]:
+    return [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in response.headers.iteritems()
+    ]

@@ -1,0 +1,158 @@
+"""
+The httpx face: transports for `httpx.Client` and `httpx.AsyncClient`.
+
+httpx keeps its own models, cookies, authentication, redirects and event hooks; only what is
+beneath them is ours.  The same code serves `httpx` and its continuation `httpx2`: everything is
+made for the module it is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
+from math import inf
+from types import ModuleType
+from typing import Any
+
+from multidict import CIMultiDict
+
+from meshlib.adapters.body import AsyncStreamBody, BytesBody, StreamBody
+from meshlib.adapters.httpx_errors import Translator
+from meshlib.errors import MeshError, NoRoute
+from meshlib.model import Body, Call, Reply
+from meshlib.runtime import run_sync
+from meshlib.stack.service import CallService
+
+Services = Callable[[str], CallService]
+"""The stack that calls a service, by the service's name; an asynchronous transport asks for it
+inside the running event loop."""
+
+
+class Face:
+    """What depends on the module: its exceptions, streams and transports."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.errors = Translator(module)
+        self.transport = _sync_transport(self)
+        self.async_transport = _async_transport(self)
+
+
+@functools.cache
+def face(module: ModuleType) -> Face:
+    """The adapter for `httpx` or `httpx2`."""
+    return Face(module)
+
+
+def _call(request: Any, body: Body) -> Call:
+    """Describe a request in the stack's words.  Raises NoRoute for a URL no service can have."""
+    url = request.url
+    if url.port is not None or url.scheme not in {"http", "https"}:
+        raise NoRoute(
+            f"{url} is not the URL of a mesh service",
+            why="a service has neither a port nor a protocol of its own: the mesh chooses both",
+            hint=f"write http://{url.host}{url.path}",
+        )
+    limits = request.extensions.get("timeout", {})
+    read = limits.get("read")
+    connect = limits.get("connect")
+    path, _, query = request.url.raw_path.partition(b"?")
+    return Call(
+        service=url.host,
+        method=request.method,
+        path=path.decode("ascii"),
+        query=query.decode("ascii"),
+        headers=CIMultiDict(
+            (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw
+        ),
+        body=body,
+        timeout=inf if "read" in limits and read is None else None,
+        connect_timeout=inf if connect is None else connect,
+        read_timeout=inf if read is None else read,
+        native=request,
+    )
+
+
+def _response(module: Any, reply: Reply, streamed: Callable[[Reply], Any]) -> Any:
+    stream = streamed(reply) if reply.content is None else module.ByteStream(reply.content)
+    extensions: dict[str, Any] = {"http_version": b"HTTP/1.1"}
+    if reply.reason:
+        extensions["reason_phrase"] = reply.reason.encode("ascii", "ignore")
+    return module.Response(
+        reply.status, headers=reply.raw_headers, stream=stream, extensions=extensions
+    )
+
+
+def _sync_transport(adapter: Face) -> type[Any]:
+    module: Any = adapter.module
+
+    class Stream(module.SyncByteStream):  # type: ignore[misc] # made for the module at hand
+        def __init__(self, reply: Any) -> None:
+            self._reply = reply
+
+        def __iter__(self) -> Iterator[bytes]:
+            try:
+                yield from self._reply
+            except MeshError as exc:
+                raise adapter.errors.translated(exc) from exc
+
+        def close(self) -> None:
+            run_sync(self._reply.discard())
+
+    class MeshTransport(module.BaseTransport):  # type: ignore[misc] # made for the module at hand
+        """Sends the requests of a synchronous client through the mesh."""
+
+        def __init__(self, services: Services) -> None:
+            self._services = services
+
+        def handle_request(self, request: Any) -> Any:
+            try:
+                call = _call(request, _body(module, request, StreamBody))
+                reply = run_sync(self._services(call.service)(call))
+            except MeshError as exc:
+                raise adapter.errors.translated(exc) from exc
+            return _response(module, reply, Stream)
+
+    return MeshTransport
+
+
+def _async_transport(adapter: Face) -> type[Any]:
+    module: Any = adapter.module
+
+    class Stream(module.AsyncByteStream):  # type: ignore[misc] # made for the module at hand
+        def __init__(self, reply: Any) -> None:
+            self._reply = reply
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                async for part in self._reply:
+                    yield part
+            except MeshError as exc:
+                raise adapter.errors.translated(exc) from exc
+
+        async def aclose(self) -> None:
+            await self._reply.discard()
+
+    class AsyncMeshTransport(module.AsyncBaseTransport):  # type: ignore[misc] # as above
+        """Sends the requests of an asynchronous client through the mesh."""
+
+        def __init__(self, services: Services) -> None:
+            self._services = services
+
+        async def handle_async_request(self, request: Any) -> Any:
+            try:
+                call = _call(request, _body(module, request, AsyncStreamBody))
+                reply = await self._services(call.service)(call)
+            except MeshError as exc:
+                raise adapter.errors.translated(exc) from exc
+            return _response(module, reply, Stream)
+
+    return AsyncMeshTransport
+
+
+def _body(module: Any, request: Any, streamed: Callable[[Any], Body]) -> Body:
+    """httpx says by the stream's type whether it holds all the bytes."""
+    stream = request.stream
+    return (
+        BytesBody(b"".join(stream)) if isinstance(stream, module.ByteStream) else streamed(stream)
+    )

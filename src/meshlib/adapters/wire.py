@@ -1,0 +1,97 @@
+"""What both engines say when the wire fails, and how much of a reply they read ahead."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+from meshlib.errors import AttemptFailed, ConnectFailed, Interrupted, PeerNotTrusted
+
+if TYPE_CHECKING:
+    from meshlib.model import Attempt, Call, Endpoint
+
+Trust: TypeAlias = Callable[[str], tuple[ssl.SSLContext, int]]
+"""Of a service: the context that accepts that service only, and its present generation."""
+
+READ_AHEAD = 64 * 1024
+"""Bytes.  A reply not longer than this is read within its attempt, so that one cut off half way is
+retried like one that never came."""
+
+_WITHOUT_BODY = frozenset({204, 304})
+
+
+def reads_ahead(method: str, status: int, headers: Mapping[str, str]) -> bool:
+    """Whether the reply's body is known to be small, or not to exist."""
+    if method == "HEAD" or status in _WITHOUT_BODY:
+        return True
+    length = headers.get("Content-Length", "")
+    return length.isdigit() and int(length) <= READ_AHEAD
+
+
+def failure_of_body(call: Call) -> BaseException | None:
+    """What the user's own request stream raised, if it is what broke the attempt."""
+    return getattr(call.body, "failure", None)
+
+
+def endpoint_of(attempt: Attempt) -> Endpoint:
+    """The endpoint the balance layer chose."""
+    if attempt.endpoint is None:
+        message = "an engine was asked to send an attempt without an endpoint"
+        raise RuntimeError(message)
+    return attempt.endpoint
+
+
+def target_service(attempt: Attempt) -> str:
+    """The service whose identity the peer must prove."""
+    target = attempt.call.target
+    return attempt.call.service if target is None else target.service
+
+
+def not_connected(attempt: Attempt, cause: BaseException) -> AttemptFailed:
+    """No connection came about, or it led to somebody else."""
+    endpoint = endpoint_of(attempt)
+    rejection = _rejection(cause)
+    if rejection is not None:
+        return PeerNotTrusted(
+            f"{endpoint} is not {target_service(attempt)}",
+            endpoint=endpoint,
+            why=str(rejection.args[-1] if rejection.args else rejection),
+            hint="compare its certificate with the trust bundle: is it of this mesh?",
+        )
+    timed_out = isinstance(cause, TimeoutError)
+    return ConnectFailed(
+        f"no connection to {endpoint}",
+        endpoint=endpoint,
+        timed_out=timed_out,
+        why=_words(cause, f"not connected within {attempt.connect_timeout:g} s"),
+    )
+
+
+def interrupted(attempt: Attempt, cause: BaseException) -> Interrupted:
+    """The connection broke or fell silent after the request began to be sent."""
+    endpoint = endpoint_of(attempt)
+    timed_out = isinstance(cause, TimeoutError)
+    return Interrupted(
+        f"{endpoint} {'fell silent' if timed_out else 'broke off'}",
+        endpoint=endpoint,
+        timed_out=timed_out,
+        why=_words(cause, "no byte came within the time allowed"),
+    )
+
+
+def _words(cause: BaseException, when_timed_out: str) -> str:
+    if isinstance(cause, TimeoutError):
+        return when_timed_out
+    return str(cause) or type(cause).__name__
+
+
+def _rejection(cause: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """The failed check of the peer's certificate among the causes, if that is what it was."""
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
+    return None

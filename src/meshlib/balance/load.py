@@ -1,0 +1,42 @@
+"""What one process has learned about one endpoint."""
+
+from __future__ import annotations
+
+import threading
+from typing import TypeAlias
+
+from meshlib.model import Endpoint
+from meshlib.policy.breaker import Breaker
+
+Key: TypeAlias = tuple[str, str, int]
+
+
+def key_of(endpoint: Endpoint) -> Key:
+    """What makes it the same endpoint, whatever its weight and meta have become."""
+    return endpoint.id, endpoint.host, endpoint.port
+
+
+class EndpointState:
+    """Lives as long as the endpoint is known, across snapshots and pickers.
+
+    `pending` counts the picks that have not reported yet; it may be read without the lock.
+    """
+
+    __slots__ = ("breaker", "endpoint", "key", "lock", "pending")
+
+    def __init__(self, endpoint: Endpoint, breaker: Breaker) -> None:
+        self.endpoint = endpoint
+        """As the latest snapshot has it."""
+        self.key = key_of(endpoint)
+        self.breaker = breaker
+        self.pending = 0
+        self.lock = threading.Lock()
+        """Guards `pending` and the picks that count in it."""
+
+    @property
+    def weight(self) -> int:
+        """Its share of the traffic, relative to the others'; at least 1."""
+        return max(self.endpoint.weight, 1)
+
+    def __repr__(self) -> str:
+        return f"<{self.endpoint} {self.breaker.state.value}, {self.pending} pending>"

@@ -1,0 +1,165 @@
+"""
+A destination as one process sees it: who serves it, how they are doing, and who picks.
+
+The writers (discovery, the route table, the configuration, a breaker that moves) put a new
+immutable picker in place; a request reads it with one attribute load and never waits for them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import TypeAlias
+
+from meshlib.balance.build import build_picker
+from meshlib.balance.load import EndpointState, Key, key_of
+from meshlib.balance.picker import Picker
+from meshlib.balance.probing import Probing
+from meshlib.config import UpstreamConfig
+from meshlib.model import Bound, Endpoint, Failed, Pending, Resolution
+from meshlib.policy.breaker import Breaker, State
+from meshlib.runtime import Clock, Rng
+from meshlib.watch import Watch
+
+Predicate: TypeAlias = Callable[[Endpoint], bool]
+"""Whether an endpoint belongs to a subset.  Pure and quick."""
+
+NO_SUBSETS: Mapping[str, Predicate] = MappingProxyType({})
+
+
+class Upstream:
+    """The endpoints of `service`, with what was learned about each, and the pickers over them.
+
+    It is a `Signal`: `ready` once discovery has answered.  An endpoint keeps its state for as
+    long as snapshots have its id, host and port; one that is gone is no longer picked, and its
+    last requests end in their own time.
+    """
+
+    def __init__(
+        self, service: str, clock: Clock, rng: Rng, config: UpstreamConfig | None = None
+    ) -> None:
+        self.service = service
+        self._clock, self._rng = clock, rng
+        self._config = config or UpstreamConfig()
+        self._resolution: Watch[Resolution] = Watch(Pending())
+        self._subsets = NO_SUBSETS
+        self._states: dict[Key, EndpointState] = {}
+        self._members: dict[str, tuple[EndpointState, ...]] = {"": ()}
+        self._pickers: Mapping[str, Picker] = {}
+        # Two locks, so that predicates never run under one that a request may wait for.
+        self._writing = threading.Lock()
+        self._installing = threading.Lock()
+        self._install()
+
+    # ------------------------------------------------------------------ what a request reads
+
+    def picker(self, subset: str = "") -> Picker | None:
+        """The picker of a subset, the empty string being all; None: there is no such subset."""
+        return self._pickers.get(subset)
+
+    @property
+    def resolution(self) -> Resolution:
+        """What discovery said last that was of use."""
+        return self._resolution.value
+
+    @property
+    def ready(self) -> bool:
+        """Whether discovery has answered."""
+        return self._resolution.ready
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back after each new resolution, now if there is one; returns how to stop that."""
+        return self._resolution.subscribe(callback)
+
+    def states(self) -> tuple[EndpointState, ...]:
+        """The endpoints known now, in the snapshot's order, each with its breaker and load."""
+        return self._members[""]
+
+    # ------------------------------------------------------------------ what writers change
+
+    def update(self, resolution: Resolution) -> None:
+        """Take over what discovery says.  One writer.
+
+        Failed and Pending say nothing about endpoints: a good snapshot serves however old it is.
+        """
+        if isinstance(resolution, Pending) or resolution == self.resolution:
+            return
+        if isinstance(resolution, Failed) and isinstance(self.resolution, Bound):
+            return
+        known = resolution.snapshot.endpoints if isinstance(resolution, Bound) else ()
+        with self._writing:
+            self._states = {key_of(endpoint): self._state_of(endpoint) for endpoint in known}
+            self._regroup()
+        self._resolution.set(resolution)
+
+    def set_subsets(self, subsets: Mapping[str, Predicate]) -> None:
+        """Replace the named subsets."""
+        with self._writing:
+            self._subsets = MappingProxyType(dict(subsets))
+            self._regroup()
+
+    def configure(self, config: UpstreamConfig) -> None:
+        """Balance and break by other settings from now on; what was learned stays."""
+        with self._writing:
+            self._config = config
+            for state in self._states.values():
+                state.breaker.configure(config.breaker)
+            self._install()
+
+    # ------------------------------------------------------------------ how
+
+    def _state_of(self, endpoint: Endpoint) -> EndpointState:
+        state = self._states.get(key_of(endpoint))
+        if state is None:
+            return self._new_state(endpoint)
+        state.endpoint = endpoint
+        return state
+
+    def _new_state(self, endpoint: Endpoint) -> EndpointState:
+        moved = partial(self._breaker_moved, key_of(endpoint))
+        breaker = Breaker(self._clock, self._rng, self._config.breaker, moved)
+        return EndpointState(endpoint, breaker)
+
+    def _regroup(self) -> None:
+        everybody = tuple(self._states.values())
+        members = {name: _chosen(choose, everybody) for name, choose in self._subsets.items()}
+        self._members = {**members, "": everybody}
+        self._install()
+
+    def _install(self) -> None:
+        """Build all pickers anew.  Looks at every endpoint, so it is for writers only."""
+        with self._installing:
+            self._pickers = {
+                name: build_picker(self._config.balancer, members, self._clock, self._rng)
+                for name, members in self._members.items()
+            }
+
+    def _breaker_moved(self, key: Key, before: State, after: State) -> None:
+        """Opening and closing change who is drawn; all else changes only who is probed when.
+
+        The lock makes sure that a time noted here is not lost in a picker being replaced.
+        """
+        if State.CLOSED in {before, after}:
+            self._install()
+            return
+        with self._installing:
+            state = self._states.get(key)
+            for picker in self._pickers.values():
+                if state is not None and isinstance(picker, Probing):
+                    picker.note(state)
+
+    def __repr__(self) -> str:
+        said = type(self.resolution).__name__.lower()
+        states = self.states()
+        broken = sum(state.breaker.state is not State.CLOSED for state in states)
+        pending = sum(state.pending for state in states)
+        return (
+            f"<Upstream {self.service!r} {said}: {len(states)} endpoints, {broken} broken, "
+            f"{pending} pending, {self._config.balancer}>"
+        )
+
+
+def _chosen(choose: Predicate, states: Iterable[EndpointState]) -> tuple[EndpointState, ...]:
+    return tuple(state for state in states if choose(state.endpoint))

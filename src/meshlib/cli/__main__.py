@@ -1,0 +1,8 @@
+"""`python -m meshlib.cli`."""
+
+from __future__ import annotations
+
+from meshlib.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Where a mesh learns what is there: the protocols and what implements them."""

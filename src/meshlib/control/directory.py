@@ -1,0 +1,119 @@
+"""
+What this process knows of the services it calls.
+
+A service becomes a `Destination` on its first call: its documents are followed and compiled into a
+route table and settings, its endpoints into an `Upstream`.  From then on the control plane's
+watches keep both up to date, and no request waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Protocol
+
+from meshlib.balance.upstream import Upstream
+from meshlib.config import UpstreamConfig
+from meshlib.control.compile import ServicePlan, compile_plan
+from meshlib.control.registry import ConfigSource, Discovery, Document
+from meshlib.errors import ConfigError
+from meshlib.policy.backoff import Backoff
+from meshlib.policy.budget import RetryBudget
+from meshlib.runtime import Clock, Rng
+from meshlib.stack.client import Destination
+from meshlib.watch import Watch
+
+_log = logging.getLogger("meshlib.config")
+
+
+class Source(Discovery, ConfigSource, Protocol):
+    """Where endpoints and documents come from."""
+
+
+class Directory:
+    """Destinations and upstreams by name, each made once."""
+
+    def __init__(
+        self, source: Source, *, clock: Clock, rng: Rng, overrides: Mapping[str, UpstreamConfig]
+    ) -> None:
+        self._source, self._clock, self._rng = source, clock, rng
+        self._overrides = overrides
+        self._lock = threading.RLock()
+        self._plans: dict[str, Watch[ServicePlan]] = {}
+        self._upstreams: dict[str, Upstream] = {}
+        self._destinations: dict[str, Destination] = {}
+
+    def destination(self, service: str) -> Destination:
+        """What callers name `service`."""
+        found = self._destinations.get(service)
+        if found is not None:
+            return found
+        with self._lock:
+            return self._destinations.get(service) or self._new_destination(service)
+
+    def upstream(self, service: str) -> Upstream:
+        """The endpoints of `service`, and what was learned of them."""
+        found = self._upstreams.get(service)
+        if found is not None:
+            return found
+        with self._lock:
+            return self._upstreams.get(service) or self._new_upstream(service)
+
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """All that were called so far, for introspection."""
+        return tuple(self._upstreams.values())
+
+    def _new_destination(self, service: str) -> Destination:
+        plan = self._plan(service)
+        config = plan.map(lambda value: self._config(service, value))
+        new = self._destinations[service] = Destination(
+            service=service,
+            config=config,
+            table=plan.map(lambda value: value.table),
+            upstream=self.upstream,
+            backoff=config.map(lambda value: value.retry.backoff).map(Backoff),
+            budget=config.map(lambda value: value.retry.budget).map(
+                lambda budget: RetryBudget(self._clock, budget)
+            ),
+        )
+        return new
+
+    def _new_upstream(self, service: str) -> Upstream:
+        plan = self._plan(service)
+        resolution = self._source.endpoints(service)
+        config = self._config(service, plan.value)
+        upstream = Upstream(service, self._clock, self._rng, config)
+
+        def configure() -> None:
+            upstream.configure(self._config(service, plan.value))
+            upstream.set_subsets(plan.value.subsets)
+
+        plan.subscribe(configure)
+        resolution.subscribe(lambda: upstream.update(resolution.value))
+        self._upstreams[service] = upstream
+        return upstream
+
+    def _config(self, service: str, plan: ServicePlan) -> UpstreamConfig:
+        """What the program says in code beats what the documents say."""
+        return self._overrides.get(service, plan.config)
+
+    def _plan(self, service: str) -> Watch[ServicePlan]:
+        if service not in self._plans:
+            self._plans[service] = _follow(service, self._source.documents(service))
+        return self._plans[service]
+
+
+def _follow(service: str, documents: Watch[tuple[Document, ...]]) -> Watch[ServicePlan]:
+    """The plan the documents make; while they make none, the last one that was good."""
+    plan = Watch(compile_plan(service, ()))
+
+    def compile_them() -> None:
+        try:
+            plan.set(compile_plan(service, documents.value))
+        except ConfigError as exc:
+            _log.error("documents of %s are not used, the last good ones stay: %s", service, exc)
+            plan.set(plan.value)
+
+    documents.subscribe(compile_them)
+    return plan

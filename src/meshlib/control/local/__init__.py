@@ -1,0 +1,13 @@
+"""
+The embedded control plane: one machine, a state folder, no daemon.
+
+    process    who a process is, and whether it still is
+    atfork     locks and files that must not be caught in the middle by a fork
+    worker     the daemon thread that repeats one step
+    database   the SQLite file: creating, opening, transactions
+    view       what the file says at one moment, and what follows from it (pure)
+    store      the statements
+    watcher    the file -> watches
+    registrar  leases -> the file
+    plane      all of it behind the protocols of `meshlib.control.registry`
+"""

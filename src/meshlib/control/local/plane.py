@@ -1,0 +1,122 @@
+"""
+`LocalControl`: the embedded control plane, all four protocols from one state folder.
+
+Nothing runs until it is used: no thread before the first watch or lease, no certificate authority
+before the first credentials.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from meshlib.control import documents
+from meshlib.control.local.identity import LocalIdentity
+from meshlib.control.local.registrar import TTL, LocalLease, LocalRegistrar
+from meshlib.control.local.store import Store
+from meshlib.control.local.watcher import Watcher
+from meshlib.control.registry import Document, Registration
+from meshlib.model import Resolution
+from meshlib.runtime import new_rng
+from meshlib.trust.bundle import Credentials
+from meshlib.watch import Watch
+
+TRUST_DOMAIN = "meshlib.local"
+
+
+def default_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """`$MESHLIB_HOME`, else `meshlib` in the XDG base directory specification's state folder."""
+    if home := environ.get("MESHLIB_HOME"):
+        return Path(home).expanduser()
+    state = environ.get("XDG_STATE_HOME", "")
+    # "All paths must be absolute; relative ones should be ignored" (XDG base directories, 0.8)
+    base = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+    return base / "meshlib"
+
+
+class LocalControl:
+    """The control plane of one machine, kept in a folder that only its owner can read.
+
+    `ttl` is in seconds; `validate` raises ConfigError for a document that cannot be used.  Raises
+    ConfigError for a folder that others can read, RegistryUnavailable for a damaged store.
+    """
+
+    def __init__(
+        self,
+        home: Path | None = None,
+        *,
+        trust_domain: str = TRUST_DOMAIN,
+        ttl: float = TTL,
+        validate: Callable[[Document], None] = documents.validate,
+    ) -> None:
+        self.home = default_home() if home is None else home
+        self._validate = validate
+        self._store = Store(self.home)
+        self._watcher = Watcher(self._store)
+        self._registrar = LocalRegistrar(self._store, ttl=ttl)
+        self._identity = LocalIdentity(self.home, trust_domain, now=time.time, rng=new_rng())
+
+    def register(self, registration: Registration) -> LocalLease:
+        """Announce an instance and keep its heartbeat.  Raises RegistryUnavailable, ConfigError."""
+        return self._registrar.register(registration)
+
+    def endpoints(self, service: str) -> Watch[Resolution]:
+        """The endpoints of a service, followed until `close`; the same watch for the same name."""
+        return self._watcher.endpoints(service)
+
+    def services(self) -> tuple[str, ...]:
+        """The names known now, sorted.  Raises RegistryUnavailable."""
+        return self._store.view().services()
+
+    def documents(self, service: str) -> Watch[tuple[Document, ...]]:
+        """All documents named `service`, sorted by kind, followed until `close`."""
+        return self._watcher.documents(service)
+
+    def get(self, kind: str, name: str) -> Document | None:
+        """One document.  Raises RegistryUnavailable."""
+        return self._store.get(kind, name)
+
+    def put(self, document: Document, *, cas: bool = False) -> bool:
+        """Write a document; with `cas` only if its version is still the stored one.
+
+        Returns whether the store now holds it.  Raises ConfigError, RegistryUnavailable.
+        """
+        self._validate(document)
+        return self._store.put(document, cas=cas)
+
+    def delete(self, kind: str, name: str) -> bool:
+        """Remove a document; returns whether there was one.  Raises RegistryUnavailable."""
+        return self._store.delete(kind, name)
+
+    def spiffe_id(self, service: str) -> str:
+        """The SPIFFE id that instances of `service` prove.  Raises ConfigError."""
+        return self._identity.spiffe_id(service)
+
+    def credentials(self, service: str) -> Watch[Credentials]:
+        """The leaf and bundles to speak as `service`.  Raises IdentityUnavailable, ConfigError."""
+        return self._identity.credentials(service)
+
+    def close(self) -> None:
+        """Close the leases, stop all threads and let go of the files."""
+        self._registrar.close()
+        self._watcher.close()
+        self._identity.close()
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<LocalControl {self.home}>"

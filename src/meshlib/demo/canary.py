@@ -1,0 +1,57 @@
+"""Send shares of a service's calls to its versions, by writing Consul's two documents for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from meshlib.control.registry import ConfigSource, Document
+from meshlib.errors import ConfigError, ControlError
+
+Body: TypeAlias = Mapping[str, Any]
+
+TRIES = 10
+"""Compare-and-set rounds before giving up; each lost round means that somebody else wrote."""
+
+
+def set_split(config: ConfigSource, service: str, weights: Mapping[str, float]) -> None:
+    """Give each version its percentage; versions get a subset of their name if they have none.
+
+    Raises ConfigError for percentages that do not add up to 100, ControlError when others keep
+    writing at the same time, RegistryUnavailable.
+    """
+    total = sum(weights.values())
+    if abs(total - 100) > 0.005:
+        raise ConfigError(f"split of {service}", total, "percentages that add up to 100")
+    # The subsets first: a split to a subset that is not there yet would be refused.
+    _update(config, "service-resolver", service, lambda body: with_subsets(body, weights))
+    _update(config, "service-splitter", service, lambda body: with_splits(body, weights))
+
+
+def with_subsets(body: Body, versions: Mapping[str, float]) -> Body:
+    """A resolver with a subset for each of `versions`; those it has stay as they are."""
+    made = {version: {"Filter": f'Service.Meta.version == "{version}"'} for version in versions}
+    return {**body, "Subsets": {**made, **body.get("Subsets", {})}}
+
+
+def with_splits(body: Body, weights: Mapping[str, float]) -> Body:
+    """A splitter with one leg a version."""
+    legs = [{"Weight": weight, "ServiceSubset": name} for name, weight in weights.items()]
+    return {**body, "Splits": legs}
+
+
+def current_split(config: ConfigSource, service: str) -> dict[str, float]:
+    """Percentages by subset, as they are set; empty when calls are not split."""
+    document = config.get("service-splitter", service)
+    legs = document.body.get("Splits", ()) if document else ()
+    return {leg.get("ServiceSubset", ""): leg.get("Weight", 0) for leg in legs}
+
+
+def _update(config: ConfigSource, kind: str, name: str, change: Callable[[Body], Body]) -> None:
+    for _ in range(TRIES):
+        found = config.get(kind, name) or Document(kind, name, {"Kind": kind, "Name": name})
+        body = change(found.body)
+        if body == found.body or config.put(Document(kind, name, body, found.version), cas=True):
+            return
+    why = f"each of {TRIES} tries found a newer version than the one it had read"
+    raise ControlError(f"{kind}/{name} was not written", why=why, hint="try again")

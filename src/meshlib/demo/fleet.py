@@ -1,0 +1,134 @@
+"""
+The demo's processes: each in a process group of its own, each ended by its own pid.
+
+A child's standard input is a pipe that only this process holds the other end of, and the child
+leaves when it closes; so none is left over even if this process is killed with -9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from dataclasses import dataclass
+from pathlib import Path
+
+from meshlib.errors import MeshError
+
+GRACE = 15.0
+"""Seconds a process may take to drain before it is killed."""
+_LAST_LINES = 12
+
+
+class DemoError(MeshError):
+    """The demo itself could not go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One process to start."""
+
+    service: str
+    version: str
+    instance: str
+    extra: tuple[str, ...] = ()
+
+
+class Member:
+    """One process that was started."""
+
+    def __init__(self, program: Program, process: Process, log: Path) -> None:
+        self.program, self.log = program, log
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """Process id, and the id of its group."""
+        return self._process.pid
+
+    @property
+    def code(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+        return self._process.returncode
+
+    async def ended(self) -> int:
+        """Wait for the exit code."""
+        return await self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process, if it still runs."""
+        if self.code is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End the whole group at once."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n        ".join(lines[-_LAST_LINES:]) or "it wrote nothing"
+
+
+class Fleet:
+    """Starts processes, and leaves none behind."""
+
+    def __init__(self, home: Path, control: str) -> None:
+        self._home, self._control = home, control
+        self.members: dict[str, Member] = {}
+        """By instance, the ended ones included."""
+
+    async def start(self, program: Program) -> Member:
+        """Start a process; it is not ready yet."""
+        log = self._home / "logs" / f"{program.instance}.log"
+        log.parent.mkdir(mode=0o700, exist_ok=True)
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *self._command(program),
+                stdin=PIPE,
+                stdout=output,
+                stderr=STDOUT,
+                start_new_session=True,
+            )
+        member = self.members[program.instance] = Member(program, process, log)
+        return member
+
+    async def stop(self, member: Member) -> int:
+        """Ask a process to drain and leave, kill it after `GRACE`; returns its exit code."""
+        member.signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(GRACE):
+                return await member.ended()
+        except TimeoutError:
+            member.kill()
+            return await member.ended()
+
+    async def close(self) -> None:
+        """Stop everything that runs."""
+        await asyncio.gather(*map(self.stop, self.running()))
+        self.kill()
+
+    def kill(self) -> None:
+        """End everything at once, groups whose leader has gone included."""
+        for member in self.members.values():
+            member.kill()
+
+    def running(self) -> list[Member]:
+        """The processes that have not ended."""
+        return [member for member in self.members.values() if member.code is None]
+
+    def _command(self, program: Program) -> list[str]:
+        given = {
+            "--version": program.version,
+            "--instance": program.instance,
+            "--home": str(self._home),
+            "--control": self._control,
+        }
+        options = [word for pair in given.items() for word in pair]
+        module = f"meshlib.demo.{program.service}"
+        return [sys.executable, "-m", module, *options, "--leash", *program.extra]

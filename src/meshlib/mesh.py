@@ -1,0 +1,302 @@
+"""
+`Mesh`: one process's place in the mesh.
+
+Everything is made on first use: making a Mesh opens no file, no socket and no thread.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from meshlib.config import ConnectConfig, UpstreamConfig
+from meshlib.observe.quiet import Everybody, Quiet
+from meshlib.observe.tracing import Tracing
+from meshlib.runtime import AsyncRuntime, SyncRuntime, new_rng, real_clock
+from meshlib.settings import Settings, load
+from meshlib.stack.client import client_stack
+from meshlib.stack.service import AttemptService, CallService
+
+if TYPE_CHECKING:
+    from types import ModuleType, TracebackType
+
+    import httpx
+
+    from meshlib.adapters.engine_async import AsyncEngine
+    from meshlib.adapters.engine_sync import SyncEngine
+    from meshlib.adapters.httpx import Face
+    from meshlib.adapters.loops import PerLoop
+    from meshlib.adapters.trust import ClientTrust
+    from meshlib.control.directory import Directory
+    from meshlib.control.registry import ControlPlane, Lease
+    from meshlib.observe.events import Listener
+    from meshlib.runtime import Runtime
+    from meshlib.serve.asgi import ASGIApp, MeshASGI
+    from meshlib.serve.options import AppOptions, Edge
+    from meshlib.serve.wsgi import MeshWSGI, WSGIApp
+    from meshlib.trust.bundle import Credentials
+    from meshlib.watch import Watch
+
+_IDLE = ConnectConfig().idle
+
+
+class Mesh:
+    """Calls other services, and serves this one.
+
+    Settings may be given here, as `MESHLIB_*` variables or in `meshlib.toml` (see
+    `meshlib.settings.Settings`).  Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        service: str | None = None,
+        *,
+        upstreams: Mapping[str, UpstreamConfig] | None = None,
+        listeners: tuple[Listener, ...] = (),
+        **settings: Any,
+    ) -> None:
+        given = {"service": service, **settings}
+        self.settings: Settings = load(given)
+        self._overrides = {**self.settings.upstreams, **(upstreams or {})}
+        self._listener: Listener = Everybody(listeners) if listeners else Quiet()
+        self._tracer = Tracing()
+        self._sync_services: dict[str, CallService] = {}
+
+    # ---- who we are
+
+    @property
+    def service(self) -> str:
+        """The name others call this process by."""
+        return self.settings.service
+
+    @cached_property
+    def instance(self) -> str:
+        """The name of this one process, unique in the mesh."""
+        host = socket.gethostname().partition(".")[0]
+        made = f"{self.service}-{host}-{os.getpid()}-{os.urandom(2).hex()}"
+        return self.settings.instance or made
+
+    @cached_property
+    def control(self) -> ControlPlane:
+        """The control plane: registry, documents and identities."""
+        from meshlib.control.local.plane import LocalControl
+
+        home = self.settings.home
+        return LocalControl(Path(home) if home else None, trust_domain=self.settings.trust_domain)
+
+    @cached_property
+    def credentials(self) -> Watch[Credentials]:
+        """This service's certificate and trust, renewed in time.  Raises IdentityUnavailable."""
+        return self.control.credentials(self.service)
+
+    # ---- calling others
+
+    def client(self, *, module: ModuleType | None = None, **options: Any) -> httpx.Client:
+        """An `httpx.Client` whose requests to `http://<service>/...` go through the mesh.
+
+        `options` are httpx's own; `module=httpx2` makes an `httpx2.Client` instead.
+        """
+        module = module or _httpx()
+        transport = self._face(module).transport(self._services)
+        client: httpx.Client = module.Client(transport=transport, trust_env=False, **options)
+        return client
+
+    def async_client(
+        self, *, module: ModuleType | None = None, **options: Any
+    ) -> httpx.AsyncClient:
+        """The same as an `httpx.AsyncClient`.  It may be used in several event loops."""
+        module = module or _httpx()
+        transport = self._face(module).async_transport(self._services_of_loop)
+        client: httpx.AsyncClient = module.AsyncClient(
+            transport=transport, trust_env=False, **options
+        )
+        return client
+
+    # ---- serving
+
+    def asgi(self, app: ASGIApp) -> MeshASGI:
+        """`app` as the mesh serves it: peer identity, tracing, access log.
+
+        `request.state.mesh_peer` is the caller's `Identity`.  Without a server of the mesh beneath
+        it (see `run`) every request is refused with 421.
+        """
+        from meshlib.serve.asgi import MeshASGI
+
+        return MeshASGI(app, self._app_options())
+
+    def wsgi(self, app: WSGIApp) -> MeshWSGI:
+        """The same for a WSGI application; `environ["mesh.peer"]` is the caller's `Identity`."""
+        from meshlib.serve.wsgi import MeshWSGI
+
+        return MeshWSGI(app, self._app_options())
+
+    def run(
+        self,
+        app: ASGIApp | WSGIApp,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        edge: str | Edge | None = None,
+        kind: Literal["asgi", "wsgi"] | None = None,
+        **options: Any,
+    ) -> None:
+        """Serve `app` with mutual TLS until SIGTERM or SIGINT; then drain, and return.
+
+        The instance is registered once it can be served.  `edge` ("127.0.0.1:8080") adds a
+        listener without mesh identity, for browsers and load balancers.  `options` are those of
+        `meshlib.serve.options.ServeOptions`: workers and threads of a WSGI server, drain, ...
+        Raises ConfigError.
+        """
+        from meshlib.serve import serve
+        from meshlib.serve.options import Edge, ServeOptions
+        from meshlib.trust.verify import member_of
+
+        serve(
+            app,
+            ServeOptions(
+                **self._about_us(),
+                host=self.settings.host if host is None else host,
+                port=self.settings.port if port is None else port,
+                edge=Edge.parse(edge) if isinstance(edge, str) else edge,
+                authorize=member_of(self.settings.trust_domain),
+                register=self._register,
+                **options,
+            ),
+            kind=kind,
+        )
+
+    def _register(self, host: str, port: int) -> Lease:
+        from meshlib.control.registry import Registration
+        from meshlib.model import Locality
+
+        settings = self.settings
+        meta = {"version": settings.version} if settings.version else {}
+        return self.control.register(
+            Registration(
+                service=self.service,
+                id=self.instance,
+                host=host,
+                port=port,
+                weight=settings.weight,
+                locality=Locality(settings.region, settings.zone),
+                meta=meta,
+            )
+        )
+
+    def _app_options(self) -> AppOptions:
+        from meshlib.serve.options import AppOptions
+
+        return AppOptions(**self._about_us())
+
+    def _about_us(self) -> dict[str, Any]:
+        return {
+            "service": self.service,
+            "instance": self.instance,
+            "version": self.settings.version,
+            "credentials": self.credentials,
+            "tracer": self._tracer,
+            "listener": self._listener,
+        }
+
+    # ---- the end
+
+    def close(self) -> None:
+        """Close idle connections and leave the control plane.  The mesh is not used afterwards."""
+        if "_engine" in self.__dict__:
+            self._engine.close()
+        if "control" in self.__dict__:
+            self.control.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Mesh {self.service!r} control={self.settings.control!r}>"
+
+    # ---- how it is put together
+
+    @cached_property
+    def _directory(self) -> Directory:
+        from meshlib.control.directory import Directory
+
+        return Directory(self.control, clock=real_clock, rng=new_rng(), overrides=self._overrides)
+
+    @cached_property
+    def _trust(self) -> ClientTrust:
+        from meshlib.adapters.trust import ClientTrust
+
+        return ClientTrust(self.credentials, self.control.spiffe_id)
+
+    @cached_property
+    def _engine(self) -> SyncEngine:
+        from meshlib.adapters.engine_sync import SyncEngine
+
+        return SyncEngine(self._trust, clock=real_clock, idle=_IDLE)
+
+    @cached_property
+    def _loops(self) -> PerLoop[_Loop]:
+        from meshlib.adapters.engine_async import AsyncEngine
+        from meshlib.adapters.loops import PerLoop
+
+        def make() -> _Loop:
+            return _Loop(AsyncEngine(self._trust, clock=real_clock, idle=_IDLE))
+
+        return PerLoop(make, lambda loop: loop.engine.close())
+
+    def _services(self, service: str) -> CallService:
+        """The synchronous stack to `service`."""
+        stack = self._sync_services.get(service)
+        if stack is None:
+            stack = self._stack(service, self._engine, SyncRuntime())
+            stack = self._sync_services.setdefault(service, stack)
+        return stack
+
+    def _services_of_loop(self, service: str) -> CallService:
+        """The stack to `service` of the running event loop."""
+        loop = self._loops.current()
+        stack = loop.services.get(service)
+        if stack is None:
+            stack = loop.services[service] = self._stack(service, loop.engine, AsyncRuntime())
+        return stack
+
+    def _stack(self, service: str, engine: AttemptService, runtime: Runtime) -> CallService:
+        return client_stack(
+            self._directory.destination(service),
+            engine,
+            runtime=runtime,
+            tracer=self._tracer,
+            listener=self._listener,
+        )
+
+    @staticmethod
+    def _face(module: ModuleType) -> Face:
+        from meshlib.adapters.httpx import face
+
+        return face(module)
+
+
+@dataclass(slots=True)
+class _Loop:
+    """What belongs to one event loop."""
+
+    engine: AsyncEngine
+    services: dict[str, CallService] = field(default_factory=dict)
+
+
+def _httpx() -> ModuleType:
+    import httpx
+
+    return httpx

@@ -1,0 +1,281 @@
+"""
+The words everything else is written in.
+
+No I/O, no clock, no behaviour beyond small derivations.  What is compared is frozen; what one
+request carries (`Call`, `Attempt`, `Reply`) is slotted, built once and never copied: every field
+names the one layer that writes it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias
+
+IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""RFC 9110 section 9.2.2."""
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Locality:
+    """Where an endpoint stands; the empty string means "not said"."""
+
+    region: str = ""
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One network address that serves a service."""
+
+    id: str
+    host: str
+    port: int
+    weight: int = 1
+    locality: Locality = Locality()
+    meta: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS, hash=False)
+    """Free words about the instance; `version` is the one everybody reads."""
+
+    @property
+    def version(self) -> str:
+        """The version the instance registered, or the empty string."""
+        return self.meta.get("version", "")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return self.host, self.port
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a URL has them: an IPv6 address stands in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"{self.id}@{self.authority}"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that discovery knew about one service at one moment.
+
+    `index` orders snapshots of one source; it takes no part in equality, so that a write that
+    changed nothing wakes nobody.
+    """
+
+    service: str
+    endpoints: tuple[Endpoint, ...]
+    index: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Nobody has answered yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The registry knows the service; its snapshot may still be empty."""
+
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Neg:
+    """The registry answered, and knows no such service."""
+
+    known: tuple[str, ...] = ()
+    """The services it does know, for the error message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The registry could not be asked, and nothing good is remembered."""
+
+    cause: str
+
+
+Resolution: TypeAlias = Pending | Bound | Neg | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is at the other end, proven by its certificate."""
+
+    spiffe_id: str
+    service: str = ""
+    """The service named by the id, when the id has meshlib's or Consul's form."""
+
+    def __str__(self) -> str:
+        return self.spiffe_id
+
+
+class Verdict(enum.Enum):
+    """What a finished attempt means for the policies."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    """It failed, and doing it again might change something twice."""
+    RETRYABLE = "retryable"
+    """It failed, and doing it again is known to be safe."""
+    IGNORED = "ignored"
+    """It says nothing about the endpoint: the caller went away."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the endpoint is to blame."""
+        return self is Verdict.FAILURE or self is Verdict.RETRYABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a route chose: a service, or one named subset of it."""
+
+    service: str
+    subset: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.subset}.{self.service}" if self.subset else self.service
+
+
+class Body(Protocol):
+    """A request body, as the retry layer sees it."""
+
+    @property
+    def replayable(self) -> bool:
+        """Whether one more attempt could send the same bytes.  May turn false, never back."""
+
+
+class EmptyBody:
+    """No bytes: always replayable."""
+
+    replayable = True
+
+
+EMPTY_BODY = EmptyBody()
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One logical request: what the user asked for, however many attempts it takes."""
+
+    # the face
+    service: str
+    method: str = "GET"
+    path: str = "/"
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS)
+    """Case-insensitive to look up."""
+    body: Body = EMPTY_BODY
+    timeout: float | None = None
+    """Seconds the user gave the whole call; None leaves it to the policy, inf means never."""
+    connect_timeout: float = inf
+    """Seconds the user gave one connection; the policy's own limit holds as well."""
+    read_timeout: float = inf
+    """Seconds of silence one attempt may last."""
+    native: Any = None
+    """The face's own request object."""
+    # observe
+    trace: Any = None
+    # deadline
+    deadline: float = inf
+    """Absolute, on the runtime's clock."""
+    # route
+    target: Target | None = None
+    # retry
+    attempts: int = 0
+    # balance
+    tried: tuple[Endpoint, ...] = ()
+    """Endpoints already picked for this call, in order."""
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice means the same as sending it once."""
+        return self.method in IDEMPOTENT_METHODS or "idempotency-key" in self.headers
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One try of a call at one endpoint."""
+
+    # retry
+    call: Call
+    number: int = 1
+    # balance
+    endpoint: Endpoint | None = None
+    # attempt
+    deadline: float = inf
+    """Absolute; the earlier of the call's deadline and the per-try timeout."""
+    connect_timeout: float = inf
+    """Seconds for the connection and its handshake."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """Headers this attempt adds on the wire."""
+    verdict: Verdict = Verdict.IGNORED
+    """What the outcome means; a cancelled attempt leaves it as it was born: neutral."""
+
+
+class Reply:
+    """What came back.  It ends exactly once: read to the end, discarded, or broken.
+
+    An engine that still has bytes to deliver overrides `discard` and calls `close` when the last
+    one is out; a reply with all its `content` is closed from birth.
+    """
+
+    __slots__ = (
+        "_closers",
+        "closed",
+        "content",
+        "endpoint",
+        "headers",
+        "raw_headers",
+        "reason",
+        "status",
+    )
+
+    def __init__(
+        self,
+        status: int,
+        headers: Mapping[str, str] = NO_HEADERS,
+        raw_headers: Sequence[tuple[bytes, bytes]] = (),
+        content: bytes | None = b"",
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        """Case-insensitive to look up."""
+        self.raw_headers = raw_headers
+        """As received: order, case and repetition kept."""
+        self.content = content
+        """The whole body, or None while it is still to be streamed."""
+        self.reason = ""
+        """The reason phrase, where the protocol has one."""
+        self.endpoint: Endpoint | None = None
+        self.closed = content is not None
+        self._closers: list[Callable[[BaseException | None], None]] = []
+
+    def on_close(self, report: Callable[[BaseException | None], None]) -> None:
+        """Have `report` called once with None, or with what broke the body; at once if closed."""
+        if self.closed:
+            report(None)
+        else:
+            self._closers.append(report)
+
+    def close(self, error: BaseException | None = None) -> None:
+        """Say that the body has ended.  Later calls do nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        for report in self._closers:
+            report(error)
+
+    async def discard(self) -> None:
+        """Throw the rest of the body away."""
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<Reply {self.status} from {self.endpoint} {state}>"

@@ -1,0 +1,1 @@
+"""What the mesh tells about itself: spans, counts, lines of a log."""

@@ -1,0 +1,1 @@
+"""Decisions: passive objects that are told and asked, and neither wait nor call out."""

@@ -1,0 +1,1 @@
+"""Where a call goes: filters make subsets, splits share calls, a table chooses."""

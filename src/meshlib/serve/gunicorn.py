@@ -1,0 +1,339 @@
+"""
+WSGI applications, served by gunicorn's threads.
+
+The arbiter, which serves nothing itself, holds the registration and says when to leave; workers
+shake hands, and take orders from the arbiter alone: a signal to the whole process group must not
+stop them before the registry knows.  How the server leaves: see `serve.uvicorn`; gthread's own way
+of stopping (every answer ends its connection, idle ones are closed within 2 s, requests in flight
+finish) is the second half of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import mmap
+import os
+import signal
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Generator
+from types import FrameType
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from meshlib.errors import MeshError
+from meshlib.serve.admission import Connection
+from meshlib.serve.edge import edge_context
+from meshlib.serve.leave import tell
+from meshlib.serve.options import Lease, Listening, ServeOptions
+from meshlib.serve.sockets import BACKLOG, address_of, listen
+from meshlib.serve.stages import Stage
+from meshlib.serve.wsgi import Environ, MeshWSGI, WSGIApp
+from meshlib.trust.tls import MeshContext, peer_of
+
+_SERVER_SIDE_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+
+
+def serve_wsgi(app: WSGIApp | MeshWSGI, options: ServeOptions) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return.  In the main thread only.
+
+    A worker process leaves by SystemExit, as gunicorn's do.  Raises ConfigError (an address in
+    use), IdentityUnavailable, RegistryUnavailable, MeshError when the workers do not start.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise MeshError("gunicorn serves in the main thread only", why="it handles signals")
+    mesh = app if isinstance(app, MeshWSGI) else MeshWSGI(app, options)
+    mesh.transport = _Gthread()
+    main = listen(options.host, options.port, field="port")
+    edge = options.edge
+    try:
+        side = listen(edge.host, edge.port, field="edge") if edge else None
+        site = _Site(mesh, options, main, side)
+    except MeshError:
+        main.close()
+        raise
+    arbiter = _Arbiter(site)
+    with _signals_restored():
+        arbiter.serve()
+
+
+class _Site(BaseApplication):  # type: ignore[misc]
+    """gunicorn's settings, and what the arbiter and its workers share."""
+
+    def __init__(
+        self,
+        app: MeshWSGI,
+        options: ServeOptions,
+        main: socket.socket,
+        side: socket.socket | None,
+    ) -> None:
+        self.mesh, self.options = app, options
+        self.listening = Listening(*address_of(main), address_of(side) if side else None)
+        # gunicorn takes the file descriptors over, and closes them
+        self._binds = [f"fd://{each.detach()}" for each in (main, side) if each is not None]
+        self._context: ssl.SSLContext = self.new_context()
+        self._up = mmap.mmap(-1, 1)
+        self.edge_config: Config | None = None
+        super().__init__()
+
+    @property
+    def worker_up(self) -> bool:
+        """Whether any worker has got as far as serving."""
+        return self._up[0] == 1
+
+    def new_context(self) -> MeshContext:
+        """The mesh's TLS; every process makes its own."""
+        options = self.options
+        return MeshContext(
+            options.credentials, server_side=True, authorize=options.authorize, clock=options.unix
+        )
+
+    def load_config(self) -> None:
+        """Called by gunicorn."""
+        self.cfg.set("post_fork", self._forked)
+        self.cfg.set("post_worker_init", self._worker_started)
+        # the file is never read: its name is what makes gunicorn ask for a context
+        self._set(self.cfg, certfile="/dev/null", context=lambda: self._context)
+        if self.options.edge is not None:
+            context = edge_context(self.options.edge, _EdgeTlsSocket)
+            self.edge_config = Config()
+            certfile = "/dev/null" if context else None
+            self._set(self.edge_config, certfile=certfile, context=lambda: context)
+
+    def load(self) -> MeshWSGI:
+        """Called by gunicorn."""
+        return self.mesh
+
+    def _set(
+        self, config: Config, *, certfile: str | None, context: Callable[[], ssl.SSLContext | None]
+    ) -> None:
+        options = self.options
+        settings = {
+            "accesslog": None,
+            "backlog": BACKLOG,
+            "bind": self._binds,
+            "certfile": certfile,
+            "control_socket_disable": True,
+            "forwarded_allow_ips": "",
+            "graceful_timeout": math.ceil(options.drain.grace),
+            "keepalive": options.keep_alive,
+            "logger_class": _Logger,
+            "ssl_context": lambda _config, _default: context(),
+            "threads": options.threads,
+            "worker_class": _Worker,
+            "workers": options.workers,
+        }
+        for name, value in settings.items():
+            config.set(name, value)
+
+    def _forked(self, _arbiter: Arbiter, _worker: ThreadWorker) -> None:
+        self._context = self.new_context()
+
+    def _worker_started(self, worker: ThreadWorker) -> None:
+        self._up[0] = 1
+        with contextlib.suppress(ProcessLookupError):  # then nobody needs to know
+            os.kill(worker.ppid, signal.SIGCHLD)  # the signal that does nothing but wake it up
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc]
+    """Registers, and leaves in the right order."""
+
+    def __init__(self, site: _Site) -> None:
+        self._site = site
+        self._lease: Lease | None = None
+        self._leaving = False
+        self._failure: MeshError | None = None
+        super().__init__(site)
+
+    def serve(self) -> None:
+        """Run until the end; returns in this process only."""
+        arbiter = os.getpid()
+        try:
+            self.run()
+        except SystemExit as exc:
+            if os.getpid() != arbiter:
+                raise
+            if self._lease is not None:
+                tell(self._lease.close, self._site.options.drain.deregister)
+            if self._failure is None and exc.code:
+                self._failure = MeshError(
+                    "the workers did not start", hint='the reason is in the log "gunicorn.error"'
+                )
+        if self._failure is not None:
+            raise self._failure
+
+    def manage_workers(self) -> None:
+        """Called in every turn of the main loop; registers when the first worker is up."""
+        super().manage_workers()
+        if self._lease is None and self._site.worker_up and not self._leaving:
+            self._register()
+
+    def signal(self, sig: int, frame: FrameType | None) -> None:
+        """Queue a signal; while leaving, SIGTERM too means at once."""
+        hurry = self._leaving and sig == signal.SIGTERM
+        super().signal(signal.SIGINT if hurry else sig, frame)
+
+    def handle_term(self) -> None:
+        """Leave; a second signal stops at once."""
+        drain, stages = self._site.options.drain, self._site.mesh.stages
+        self._leaving = True
+        stages.advance(Stage.LAME_DUCK)
+        if self._lease is not None:
+            tell(self._lease.drain, drain.deregister)
+        hurry = self._hurried_within(drain.lame_duck)
+        stages.advance(Stage.CLOSING)
+        if hurry:
+            self.stop(graceful=False)
+        raise StopIteration
+
+    handle_int = handle_quit = handle_term
+
+    def handle_usr2(self) -> None:
+        """Refuse to start a second arbiter: it would be a second instance under one lease."""
+        self.log.warning("SIGUSR2 ignored: start another instance instead")
+
+    def kill_worker(self, pid: int, sig: int) -> None:
+        """Signal a worker; see `_Worker.init_signals`."""
+        super().kill_worker(pid, signal.SIGUSR2 if sig == signal.SIGTERM else sig)
+
+    def _register(self) -> None:
+        where = self._site.listening
+        try:
+            self._lease = self._site.options.register(where.host, where.port)
+        except MeshError as exc:
+            self._failure = exc
+            raise StopIteration from exc
+        self._site.options.started(where)
+
+    def _hurried_within(self, seconds: float) -> bool:
+        """Go on looking after the workers; whether somebody asked to stop at once."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            signals = self.wait_for_signals(timeout=min(left, 1.0))
+            if any(each in _SERVER_SIDE_STOP for each in signals):
+                return True
+            self.reap_workers()
+            self.murder_workers()
+            self.manage_workers()
+        return False
+
+
+class _Worker(ThreadWorker):  # type: ignore[misc]
+    """gthread that knows the edge listener, and whom to obey."""
+
+    def init_signals(self) -> None:
+        """Take the order to stop from the arbiter only.
+
+        Service managers and terminals signal the whole group; a worker that stopped by itself would
+        refuse requests while the registry still sends them.  A handler that does nothing, not
+        SIG_IGN, for that would be inherited by programs the application starts.
+        """
+        super().init_signals()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, lambda *_: None)
+        signal.signal(signal.SIGUSR2, self.handle_exit)
+
+    def run(self) -> None:
+        """Serve, unless the order to stop came before there was anybody to hear it."""
+        if self.app.mesh.stages.closing:
+            self.alive = False
+        super().run()
+
+    def is_parent_alive(self) -> bool:
+        """Whether the arbiter lives; without it the worker stops as if it had been told to."""
+        if not super().is_parent_alive():
+            self.alive = False
+        return bool(self.alive)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop at once; an orderly exit would wait for the threads of the pool."""
+        del sig, frame
+        os._exit(0)
+
+    def accept(self, listener: Any) -> None:
+        """Accept a connection, remembering which listener it came in by."""
+        if listener is self.sockets[0]:
+            super().accept(listener)
+            return
+        try:
+            accepted, client = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # another worker was faster, or the client has gone
+        self.nr_conns += 1
+        sock = _EdgeSocket(fileno=accepted.detach())
+        self.enqueue_req(TConn(self.app.edge_config, sock, client, listener.getsockname()))
+
+    def handle_request(self, req: Any, conn: TConn) -> bool:
+        """Serve one request in a thread of the pool."""
+        _current.request = req
+        return bool(super().handle_request(req, conn))
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer a request that cannot be served; not a byte to who failed the handshake."""
+        if isinstance(exc, ssl.SSLError):
+            self.log.debug("handshake with %s failed: %s", addr, exc)
+            return
+        super().handle_error(req, client, addr, exc)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        # gthread would wait the whole grace for connections that never sent anything
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
+
+
+class _EdgeSocket(socket.socket):
+    """A connection accepted by the edge listener."""
+
+
+class _EdgeTlsSocket(ssl.SSLSocket):
+    """The same, with TLS."""
+
+
+_current = threading.local()
+_EDGE = Connection(None, edge=True)
+
+
+class _Gthread:
+    """A `wsgi.Transport`."""
+
+    def connection_of(self, environ: Environ) -> Connection | None:
+        sock = environ.get("gunicorn.socket")
+        if isinstance(sock, (_EdgeSocket, _EdgeTlsSocket)):
+            return _EDGE
+        return Connection(peer_of(sock))
+
+    def close_after(self, environ: Environ) -> None:
+        del environ
+        _current.request.force_close()
+
+
+class _Logger(Logger):  # type: ignore[misc]
+    """gunicorn's messages, left to whatever the program does with its logs; no access log."""
+
+    def setup(self, cfg: Config) -> None:
+        """Attach nothing; called by gunicorn."""
+        self.cfg = cfg
+        self._access_log_enabled = False
+        self.error_log.propagate = True
+
+
+@contextlib.contextmanager
+def _signals_restored() -> Generator[None, None, None]:
+    signals = (*Arbiter.SIGNALS, signal.SIGCHLD)
+    before = {each: signal.getsignal(each) for each in signals}
+    arbiter = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() == arbiter:
+            for each, handler in before.items():
+                signal.signal(each, handler)

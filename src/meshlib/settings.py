@@ -1,0 +1,103 @@
+"""
+Where a mesh's settings come from: code beats environment beats file.
+
+The file is `meshlib.toml` in the working directory, or what `MESHLIB_CONFIG` names; each setting
+can also be given as `MESHLIB_<NAME>`.  Unknown names are errors, with their path.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from meshlib.config import Config, UpstreamConfig, parse
+from meshlib.errors import ConfigError
+
+_NOT_SETTINGS = ("MESHLIB_CONFIG", "MESHLIB_DEMO_")
+"""Variables of that prefix that mean something to others."""
+
+
+class Settings(Config, frozen=True):
+    """What a process is in the mesh, and where its control plane is."""
+
+    service: str
+    """The name others call it by."""
+    version: str = ""
+    instance: str = ""
+    """Unique in the mesh; made from service, host and process if not given."""
+    control: str = "local"
+    """`local`: the embedded control plane of this machine."""
+    home: str = ""
+    """State folder of the embedded control plane; empty: `$XDG_STATE_HOME/meshlib`."""
+    trust_domain: str = "meshlib.local"
+    host: str = "127.0.0.1"
+    """Address the service listens on and is registered with."""
+    port: int = 0
+    """0 lets the system choose."""
+    weight: int = 1
+    region: str = ""
+    zone: str = ""
+    upstreams: dict[str, UpstreamConfig] = msgspec.field(default_factory=dict)
+    """Settings of calls to other services, by service."""
+
+    def __post_init__(self) -> None:
+        self._check("service", expected="the name of this service", ok=bool(self.service))
+        self._check("port", expected="a port 0..65535", ok=0 <= self.port <= 65535)
+        self._check("weight", expected="a weight 0..65535", ok=0 <= self.weight <= 65535)
+        known = self.control == "local"
+        self._check("control", expected="'local', the embedded control plane", ok=known)
+
+
+def load(given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+    """Merge what code gives (None means "not given") with environment and file.
+
+    Raises ConfigError naming the setting, its value and where it was given.
+    """
+    environ = os.environ if environ is None else environ
+    merged = {**_file(environ), **_environment(environ)}
+    merged |= {name: value for name, value in given.items() if value is not None}
+    if "service" not in merged:
+        raise ConfigError("service", None, "the name of this service", hint='write Mesh("name")')
+    return parse(Settings, merged, path="mesh")
+
+
+def _file(environ: Mapping[str, str]) -> dict[str, Any]:
+    named = environ.get("MESHLIB_CONFIG")
+    path = Path(named or "meshlib.toml")
+    if not named and not path.is_file():
+        return {}
+    import tomllib  # noqa: PLC0415 - few processes have the file
+
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as exc:
+        raise ConfigError("MESHLIB_CONFIG", str(path), f"a readable TOML file ({exc})") from exc
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for variable, text in environ.items():
+        if not variable.startswith("MESHLIB_") or variable.startswith(_NOT_SETTINGS):
+            continue
+        name = variable.removeprefix("MESHLIB_").lower()
+        if name not in Settings.__struct_fields__ or name == "upstreams":
+            names = sorted(f"MESHLIB_{field.upper()}" for field in _scalars())
+            raise ConfigError(variable, text, f"one of {', '.join(names)}")
+        found[name] = _value(variable, text, name)
+    return found
+
+
+def _scalars() -> list[str]:
+    return [field for field in Settings.__struct_fields__ if field != "upstreams"]
+
+
+def _value(variable: str, text: str, name: str) -> str | int:
+    if Settings.__annotations__[name] != "int":
+        return text
+    if not text.isdecimal():
+        raise ConfigError(variable, text, "a whole number")
+    return int(text)

@@ -1,0 +1,43 @@
+"""
+What rotates: a leaf certificate with its key, and the roots that vouch for others.
+
+All values are immutable; a rotation is a new `Credentials` with a higher generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class TrustBundle:
+    """The roots of one trust domain."""
+
+    trust_domain: str
+    roots: frozenset[bytes]
+    """DER certificates."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeafCert:
+    """A certificate chain, leaf first, and the key of the leaf."""
+
+    spiffe_id: str
+    chain_pem: bytes
+    key_pem: bytes = field(repr=False)
+    not_before: float
+    """Unix time, seconds."""
+    not_after: float
+    """Unix time, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Everything one side of a handshake needs."""
+
+    leaf: LeafCert
+    bundles: Mapping[str, TrustBundle]
+    """By trust domain."""
+    generation: int = 0
+    """Grows with every rotation; connection pools are kept one a generation."""

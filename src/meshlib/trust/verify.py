@@ -1,0 +1,172 @@
+"""
+Who may be at the other end: the rules for a peer's certificate, without I/O.
+
+OpenSSL has already checked signatures, dates and purpose of the chain; what it cannot know is
+checked here (X509-SVID standard, sections 4 and 5): one URI SAN that is a strict SPIFFE id with a
+path, a leaf that can only sign handshakes, and an anchor that belongs to the id's *own* trust
+domain, so that a federated domain can vouch for its members and for nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+from cryptography import x509
+
+from meshlib.errors import ConfigError
+from meshlib.model import Identity
+from meshlib.trust import spiffe
+from meshlib.trust.bundle import Credentials
+from meshlib.trust.spiffe import SpiffeId
+
+Authorizer: TypeAlias = Callable[[SpiffeId], bool]
+"""Whether a proven id is one this side wants to talk to."""
+
+ExtensionT = TypeVar("ExtensionT", bound=x509.ExtensionType)
+
+_UNREADABLE = (
+    ValueError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+
+
+class Untrusted(Exception):
+    """The peer's certificate breaks a rule; the message says what was found and expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Somebody whose certificate passed every rule."""
+
+    spiffe_id: SpiffeId
+    der: bytes = field(repr=False)
+    """The leaf certificate."""
+    not_after: float
+    """Unix time, seconds."""
+    anchor: bytes = field(default=b"", repr=False)
+    """The root, DER, that vouched for it in this handshake."""
+
+    @property
+    def identity(self) -> Identity:
+        """What the application sees."""
+        return Identity(str(self.spiffe_id), spiffe.service_of(self.spiffe_id))
+
+    def still_trusted(self, credentials: Credentials, now_unix: float) -> bool:
+        """Whether a handshake now could still succeed.
+
+        Asked on every request: a live connection outlasts its certificate, and the removal of the
+        root that vouched for it.
+        """
+        bundle = credentials.bundles.get(self.spiffe_id.trust_domain)
+        return now_unix <= self.not_after and bundle is not None and self.anchor in bundle.roots
+
+
+def allow_ids(*ids: SpiffeId | str) -> Authorizer:
+    """Authorize exactly these.  Raises ConfigError for an id that does not parse."""
+    allowed = frozenset(spiffe.parse(str(each)) for each in ids)
+    return allowed.__contains__
+
+
+def member_of(trust_domain: str) -> Authorizer:
+    """Authorize everybody of one trust domain.  Raises ConfigError for a bad domain."""
+    SpiffeId(trust_domain)
+    return lambda spiffe_id: spiffe_id.trust_domain == trust_domain
+
+
+def verify_peer(
+    der: bytes | None,
+    chain: Sequence[bytes],
+    credentials: Credentials,
+    authorize: Authorizer,
+    now_unix: float,
+) -> Peer:
+    """Apply every rule; `chain` is what OpenSSL verified, leaf first, empty if it verified none.
+
+    Raises Untrusted.
+    """
+    if not der:
+        raise Untrusted("the peer sent no certificate, expected one with a SPIFFE id")
+    peer = check_leaf(der, now_unix)
+    anchor = _own_anchor(peer, chain, credentials)
+    if not authorize(peer.spiffe_id):
+        raise Untrusted(f"the peer is {peer.spiffe_id}, which is not who is expected here")
+    return Peer(peer.spiffe_id, peer.der, peer.not_after, anchor)
+
+
+def check_leaf(der: bytes, now_unix: float) -> Peer:
+    """Apply the rules that concern the leaf alone; the result has no anchor.  Raises Untrusted."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        extensions = certificate.extensions
+    except _UNREADABLE as exc:
+        raise Untrusted(f"the peer's certificate cannot be read: {exc}") from exc
+    _check_dates(certificate, now_unix)
+    spiffe_id = _only_id(extensions)
+    _check_usage(extensions)
+    return Peer(spiffe_id, der, certificate.not_valid_after_utc.timestamp())
+
+
+def _own_anchor(peer: Peer, chain: Sequence[bytes], credentials: Credentials) -> bytes:
+    domain = peer.spiffe_id.trust_domain
+    bundle = credentials.bundles.get(domain)
+    if bundle is None:
+        known = ", ".join(sorted(credentials.bundles)) or "none"
+        raise Untrusted(
+            f"the peer {peer.spiffe_id} is of trust domain {domain!r}, expected one of: {known}"
+        )
+    if not chain:
+        raise Untrusted(f"the peer {peer.spiffe_id} resumed a session, expected a full handshake")
+    if chain[-1] not in bundle.roots:
+        raise Untrusted(
+            f"the peer {peer.spiffe_id} is vouched for by a root that is not of {domain!r}"
+        )
+    return chain[-1]
+
+
+def _check_dates(certificate: x509.Certificate, now_unix: float) -> None:
+    since, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if not since.timestamp() <= now_unix <= until.timestamp():
+        raise Untrusted(
+            f"the peer's certificate is valid from {since} to {until}, which is not now"
+        )
+
+
+def _only_id(extensions: x509.Extensions) -> SpiffeId:
+    names = _find(extensions, x509.SubjectAlternativeName)
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier) if names else []
+    if len(uris) != 1:
+        raise Untrusted(
+            f"the peer's certificate has {len(uris)} URI names {uris}, expected exactly one"
+        )
+    try:
+        spiffe_id = spiffe.parse(uris[0])
+    except ConfigError as exc:
+        raise Untrusted(f"the peer's certificate names {uris[0]!r}, {exc.why}") from exc
+    if not spiffe_id.path:
+        raise Untrusted(
+            f"the peer's certificate names {spiffe_id}, expected a workload: an id with a path"
+        )
+    return spiffe_id
+
+
+def _check_usage(extensions: x509.Extensions) -> None:
+    constraints = _find(extensions, x509.BasicConstraints)
+    if constraints and constraints.ca:
+        raise Untrusted("the peer shows the certificate of a CA, expected a leaf")
+    usage = _find(extensions, x509.KeyUsage)
+    if usage is None or not usage.digital_signature or usage.key_cert_sign or usage.crl_sign:
+        found = f"key usage {usage}" if usage else "no key usage"
+        raise Untrusted(
+            f"the peer's leaf has {found}, expected digitalSignature, no certSign or crlSign"
+        )
+
+
+def _find(extensions: x509.Extensions, kind: type[ExtensionT]) -> ExtensionT | None:
+    try:
+        return extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None

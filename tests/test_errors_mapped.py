@@ -1,0 +1,73 @@
+"""Every error of the tree is drawn where it is documented, and translated by every face."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from types import ModuleType
+
+import httpx
+import httpx2
+import pytest
+
+from meshlib import errors
+from meshlib.adapters.httpx import face
+from meshlib.errors import CallError, ControlError, MeshError, Rejected
+
+
+def drawn() -> dict[str, str]:
+    """Each class in the drawing of errors.py, with its parent, read off the indentation."""
+    parents: list[tuple[int, str]] = []
+    tree: dict[str, str] = {}
+    for match in re.finditer(
+        r"^( {4,})([A-Z]\w+)(?: {2,}.*)?$", errors.__doc__ or "", re.MULTILINE
+    ):
+        depth, name = len(match[1]), match[2]
+        parents = [(d, n) for d, n in parents if d < depth]
+        tree[name] = parents[-1][1] if parents else ""
+        parents.append((depth, name))
+    return tree
+
+
+def below(kind: type[MeshError]) -> Iterator[type[MeshError]]:
+    """Each class of errors.py from `kind` downwards."""
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from below(child)
+
+
+def raised_by_calls() -> list[type[MeshError]]:
+    """What a request may end with; the two roots are never raised themselves."""
+    found = {*below(CallError), *below(ControlError)} - {CallError, ControlError}
+    return sorted(found, key=lambda kind: kind.__name__)
+
+
+def one(kind: type[MeshError]) -> MeshError:
+    """An error of that class, complete."""
+    more = {"by": "rate"} if kind is Rejected else {}
+    return kind("what happened", why="because", hint="try this", **more)
+
+
+def test_the_drawing_is_the_tree() -> None:
+    """The tree in the docstring of errors.py is the tree of the classes."""
+    parents = {kind.__name__: kind.__base__.__name__ for kind in below(MeshError)}
+    assert {**parents, "MeshError": ""} == drawn()
+
+
+@pytest.mark.parametrize("kind", raised_by_calls(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
+def test_httpx_users_catch_it_both_ways(module: ModuleType, kind: type[MeshError]) -> None:
+    """The translated error is ours and httpx's, and says the same in the same three lines."""
+    original = one(kind)
+    translated = face(module).errors.translated(original)
+    assert isinstance(translated, kind)
+    assert isinstance(translated, module.TransportError)
+    assert str(original) == str(translated)
+
+
+@pytest.mark.parametrize("kind", raised_by_calls(), ids=lambda kind: kind.__name__)
+def test_it_can_be_told_from_the_top_of_the_tree(kind: type[MeshError]) -> None:
+    """`except meshlib.MeshError` catches all of it."""
+    with pytest.raises(MeshError, match="what happened\n  why:  because\n  hint: try this"):
+        raise one(kind)

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from meshlib.balance.picker import NothingToPick, Pick, step_aside
+from meshlib.model import Verdict
+from meshlib.policy.breaker import UNCOUNTED, State
+
+
+@pytest.mark.parametrize("verdict", list(Verdict))
+def test_pending_until_done(states, verdict):
+    """A pick is pending until it is reported, whatever the report says."""
+    [state] = states(1)
+    first, second = Pick(state, state.breaker.permit), Pick(state, state.breaker.permit)
+    assert 2 == state.pending
+    first.done(verdict)
+    assert 1 == state.pending
+    second.done(verdict)
+    assert 0 == state.pending
+
+
+def test_done_once(states):
+    """Only the first report counts, for the load and for the breaker."""
+    [state] = states(1)
+    pick = Pick(state, state.breaker.permit)
+    other = Pick(state, state.breaker.permit)
+    for _ in range(10):
+        pick.done(Verdict.FAILURE)
+    assert (1, State.CLOSED) == (state.pending, state.breaker.state)
+    other.done(Verdict.IGNORED)
+    assert 0 == state.pending
+
+
+def test_done_tells_the_breaker(states):
+    """Five failed picks open the breaker, cancelled ones do not."""
+    [state] = states(1)
+    for _ in range(20):
+        Pick(state, state.breaker.permit).done(Verdict.IGNORED)
+    assert State.CLOSED is state.breaker.state
+    for _ in range(5):
+        Pick(state, state.breaker.permit).done(Verdict.RETRYABLE)
+    assert State.OPEN is state.breaker.state
+
+
+def test_uncounted_pick(states):
+    """A pick whose report shall not count is pending like any other."""
+    [state] = states(1)
+    picks = [Pick(state, UNCOUNTED) for _ in range(9)]
+    assert 9 == state.pending
+    for pick in picks:
+        pick.done(Verdict.FAILURE)
+    assert (0, State.CLOSED) == (state.pending, state.breaker.state)
+
+
+def test_one_report_of_many_threads(states):
+    """Threads that report the same pick at once take it off once."""
+    [state] = states(1)
+    keep = Pick(state, state.breaker.permit)
+    for _ in range(50):
+        pick, together = Pick(state, state.breaker.permit), threading.Barrier(4)
+
+        def report(pick=pick, together=together):
+            together.wait()
+            pick.done(Verdict.SUCCESS)
+
+        threads = [threading.Thread(target=report) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert 1 == state.pending
+    keep.done(Verdict.SUCCESS)
+    assert 0 == state.pending
+
+
+def test_nothing_to_pick(attempt):
+    """An empty set has no pick."""
+    assert NothingToPick().pick(attempt()) is None
+
+
+def test_step_aside():
+    """The next that is not avoided, around the end; the same if all are avoided."""
+    assert 1 == step_aside(1, (), 3)
+    assert 2 == step_aside(1, (1,), 3)
+    assert 1 == step_aside(2, (2, 0), 3)
+    assert 2 == step_aside(2, (0, 1, 2), 3)
+
+
+def test_reprs(states):
+    """A state and a pick say which endpoint they are of, and how it is doing."""
+    [state] = states(1)
+    pick = Pick(state, state.breaker.permit)
+    assert "<a@127.0.0.1:9000 closed, 1 pending>" == repr(state)
+    assert "<Pick a@127.0.0.1:9000>" == repr(pick)
+    pick.done(Verdict.SUCCESS)
+    assert "<Pick a@127.0.0.1:9000 (done)>" == repr(pick)

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import pytest
+
+from meshlib.config import BudgetConfig, RetryConfig
+from meshlib.errors import ConnectFailed, Interrupted
+from meshlib.model import Reply
+from meshlib.testing.script import Script, StreamedReply, refused, reset
+
+NO_BUDGET = RetryConfig(budget=BudgetConfig(share=0.0, floor=0.0))
+
+
+class OneShot:
+    """A body that can be sent once."""
+
+    replayable = True
+
+
+def consume(attempt):
+    """Use the body up, and fail."""
+    attempt.call.body.replayable = False
+    return 503
+
+
+def test_one_good_answer_is_one_attempt(world):
+    """A call that succeeds is sent once and waits for nothing."""
+    script = Script(200)
+    assert world.call(script).status == 200
+    assert len(script.attempts) == 1
+    assert world.clock.slept == []
+    assert world.pending == 0
+
+
+def test_each_attempt_goes_to_another_endpoint(world):
+    """What was tried is not tried again while there is something else."""
+    script = Script(refused(), 503, 200)
+    assert world.call(script).status == 200
+    assert len({endpoint.id for endpoint in script.endpoints}) == 3
+    assert [1, 2, 3] == [attempt.number for attempt in script.attempts]
+
+
+def test_a_discarded_reply_gives_its_connection_back(world):
+    """A 503 that is retried is discarded before the next attempt."""
+    first = StreamedReply(503)
+    assert world.call(Script(first, 200)).status == 200
+    assert first.discarded == 1
+    assert world.pending == 0
+
+
+def test_a_post_that_was_never_sent_is_sent_elsewhere(world):
+    """A refused connection is safe to retry whatever the method."""
+    assert world.call(Script(refused(), 200), method="POST").status == 200
+
+
+def test_a_post_that_may_have_arrived_is_not_repeated(world):
+    """An interrupted POST fails: the peer may have done it."""
+    with pytest.raises(Interrupted):
+        world.call(Script(reset()), method="POST")
+
+
+def test_a_503_to_a_post_is_the_answer(world):
+    """A POST is not repeated because of a status."""
+    assert world.call(Script(503), method="POST").status == 503
+
+
+def test_an_idempotency_key_makes_a_post_repeatable(world):
+    """The user's consent is a header."""
+    headers = {"idempotency-key": "7"}
+    assert world.call(Script(503, 200), method="POST", headers=headers).status == 200
+
+
+def test_attempts_are_bounded(world):
+    """After three attempts the last answer stands."""
+    script = Script(503, for_ever=True)
+    assert world.call(script).status == 503
+    assert len(script.attempts) == 3
+
+
+def test_the_last_error_is_raised(world):
+    """An error of the last attempt reaches the caller, with the call it belongs to."""
+    with pytest.raises(ConnectFailed) as caught:
+        world.call(Script(refused(), for_ever=True), path="/x")
+    error = caught.value
+    assert ("shop", "GET", "/x", 3) == (error.service, error.method, error.path, error.attempts)
+    assert error.endpoint is not None
+
+
+def test_without_budget_there_is_no_retry(world):
+    """The budget has the last word."""
+    world.configure(retry=NO_BUDGET)
+    assert world.call(Script(503)).status == 503
+
+
+def test_an_unused_withdrawal_is_not_made(world):
+    """A retry that the deadline forbids costs the budget nothing."""
+    before = world.destination.budget.value.balance
+    world.call(Script(503), timeout=1e-9)
+    assert world.destination.budget.value.balance >= before
+
+
+def test_a_body_that_is_gone_is_not_retried(world):
+    """Without the same bytes there is no second attempt."""
+    assert world.call(Script(consume), body=OneShot()).status == 503
+
+
+def test_retry_after_is_waited_for(world):
+    """The peer's wish is honoured when the deadline allows it."""
+    busy = Reply(503, {"retry-after": "2"})
+    assert world.call(Script(busy, 200)).status == 200
+    assert sum(world.clock.slept) >= 2
+
+
+def test_a_retry_after_beyond_the_deadline_ends_the_call(world):
+    """What cannot be waited for is not waited for: the 503 is the answer."""
+    busy = Reply(503, {"retry-after": "20"})
+    assert world.call(Script(busy)).status == 503
+    assert world.clock.slept == []
+
+
+def test_an_error_of_the_users_body_is_no_failed_attempt(world):
+    """What the user's own code raises passes through, unretried and unblamed."""
+    with pytest.raises(ZeroDivisionError):
+        world.call(Script(ZeroDivisionError()))
+    assert world.pending == 0
