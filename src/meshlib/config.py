@@ -75,12 +75,15 @@ class RetryConfig(Config, frozen=True):
     """Tries in all: Istio's default of two retries."""
     per_try_timeout: float = inf
     """Seconds one attempt may take; never more than the deadline leaves."""
+    max_retry_after: float = 300.0
+    """Seconds a peer may ask to be left alone; who asks for more is not asked again (Linkerd)."""
     backoff: BackoffConfig = BackoffConfig()
     budget: BudgetConfig = BudgetConfig()
 
     def __post_init__(self) -> None:
         self._check("attempts", expected="an integer 1..10", ok=1 <= self.attempts <= 10)
         self._check("per_try_timeout", expected="a number > 0", ok=self.per_try_timeout > 0)
+        self._at_least(0, "max_retry_after")
 
 
 class BreakerConfig(Config, frozen=True):

@@ -91,7 +91,7 @@ def spawn(home: Path) -> Iterator[Spawn]:
 @pytest.fixture
 def control(home: Path) -> Iterator[LocalControl]:
     """The plane of the test's own process."""
-    with LocalControl(home) as plane:
+    with LocalControl(home, ttl=3600) as plane:  # no heartbeat mends what a test breaks
         yield plane
 
 
@@ -213,12 +213,14 @@ def test_fork(control: LocalControl, home: Path) -> None:
     """A child has a heartbeat and a watcher of its own, and leaves its parent's lease alone."""
     watch, inner = control.endpoints("backend"), control.endpoints("frontend")
     lease = control.register(Registration("backend", "parent", "127.0.0.1", 8001))
+    rows = control._store.view().instances
     arrived, answer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
             lease.drain()
             lease.close()
+            control._registrar.beat_once()
             control.register(Registration("backend", "child", "127.0.0.1", 8002))
             seen = arrives(watch, lambda: ids(watch) == ["child", "parent"])
             seen = seen and arrives(inner, lambda: ids(inner) == ["f1"])
@@ -230,6 +232,7 @@ def test_fork(control: LocalControl, home: Path) -> None:
     assert b"1" == os.read(arrived, 1)
     os.waitpid(pid, 0)
     assert arrives(watch, lambda: ids(watch) == ["parent"])
+    assert rows[0] in control._store.view().instances
     for end in (arrived, answer):
         os.close(end)
 

@@ -176,7 +176,7 @@ def test_the_implicit_handshake_succeeds(pair, pool):
 
 @pytest.mark.parametrize("connect", ["connect", "connect_ex"])
 def test_a_socket_that_was_refused_never_speaks_plaintext(connect, pool):
-    """After a failed handshake in connect() the socket is closed; ssl alone would go on in clear."""
+    """After a failed handshake in connect() the socket is closed; ssl alone goes on in clear."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = mesh("peer", server_side=True)
         served = pool.submit(lambda: greet(server, listener.accept()[0]))

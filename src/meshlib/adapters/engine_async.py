@@ -42,27 +42,32 @@ _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Remembers its transports, to end them with the loop.
+    """Knows its transports until they are closed, to end them with the loop.
 
-    A TLS connection that broke waits up to 30 s for its peer's goodbye (asyncio's default), and
-    aiohttp has forgotten it by then.
+    A TLS connection that broke waits up to 30 s for its peer's goodbye (the default of asyncio and
+    uvloop), and aiohttp has forgotten it by then.
     """
 
     def __init__(self, context: ssl.SSLContext, idle: float) -> None:
         super().__init__(ssl=context, limit=0, keepalive_timeout=idle)
-        self._transports: WeakSet[asyncio.BaseTransport] = WeakSet()
+        self._transports: set[asyncio.Transport] = set()
 
     async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
         connection = await super().connect(*args, **kwargs)
-        if connection.transport is not None:
-            self._transports.add(connection.transport)
+        transport, protocol = connection.transport, connection.protocol
+        if transport is not None and transport not in self._transports and protocol is not None:
+            self._remember(transport, protocol.closed)
         return connection
 
     def abort(self) -> None:
         """Drop every connection that is still there, without a goodbye."""
         for transport in tuple(self._transports):
-            if isinstance(transport, asyncio.WriteTransport):
-                transport.abort()
+            transport.abort()
+
+    def _remember(self, transport: asyncio.Transport, closed: asyncio.Future[None] | None) -> None:
+        if closed is not None:
+            self._transports.add(transport)
+            closed.add_done_callback(lambda _: self._transports.discard(transport))
 
 
 class _Pool:

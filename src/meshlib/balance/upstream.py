@@ -45,6 +45,7 @@ class Upstream:
         self._config = config or UpstreamConfig()
         self._resolution: Watch[Resolution] = Watch(Pending())
         self._subsets = NO_SUBSETS
+        self._default = ""
         self._states: dict[Key, EndpointState] = {}
         self._members: dict[str, tuple[EndpointState, ...]] = {"": ()}
         self._pickers: Mapping[str, Picker] = {}
@@ -56,7 +57,7 @@ class Upstream:
     # ------------------------------------------------------------------ what a request reads
 
     def picker(self, subset: str = "") -> Picker | None:
-        """The picker of a subset, the empty string being all; None: there is no such subset."""
+        """The picker of a subset, by default the default one; None: there is no such subset."""
         return self._pickers.get(subset)
 
     @property
@@ -94,10 +95,11 @@ class Upstream:
             self._regroup()
         self._resolution.set(resolution)
 
-    def set_subsets(self, subsets: Mapping[str, Predicate]) -> None:
-        """Replace the named subsets."""
+    def set_subsets(self, subsets: Mapping[str, Predicate], *, default: str = "") -> None:
+        """Replace the named subsets; who names none gets `default`, which is all if empty."""
         with self._writing:
             self._subsets = MappingProxyType(dict(subsets))
+            self._default = default
             self._regroup()
 
     def configure(self, config: UpstreamConfig) -> None:
@@ -131,10 +133,11 @@ class Upstream:
     def _install(self) -> None:
         """Build all pickers anew.  Looks at every endpoint, so it is for writers only."""
         with self._installing:
-            self._pickers = {
+            pickers = {
                 name: build_picker(self._config.balancer, members, self._clock, self._rng)
                 for name, members in self._members.items()
             }
+            self._pickers = {**pickers, "": pickers.get(self._default, pickers[""])}
 
     def _breaker_moved(self, key: Key, before: State, after: State) -> None:
         """Opening and closing change who is drawn; all else changes only who is probed when.

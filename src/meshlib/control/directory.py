@@ -87,7 +87,7 @@ class Directory:
 
         def configure() -> None:
             upstream.configure(self._config(service, plan.value))
-            upstream.set_subsets(plan.value.subsets)
+            upstream.set_subsets(plan.value.subsets, default=plan.value.default_subset)
 
         plan.subscribe(configure)
         resolution.subscribe(lambda: upstream.update(resolution.value))

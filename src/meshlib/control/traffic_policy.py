@@ -36,6 +36,7 @@ class RetryPolicy(Fields, frozen=True):
 
     attempts: int | None = None
     per_try_timeout: Duration | None = None
+    max_retry_after: Duration | None = None
     backoff: BackoffPolicy | None = None
     budget: BudgetPolicy | None = None
 

@@ -99,11 +99,12 @@ def line(board: Board, tally: Tally, now: float) -> str:
 
 def table(board: Board) -> RenderableType:
     """The board as rich draws it."""
+    from rich import box
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(expand=False, header_style="bold", pad_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, header_style="bold")
     for name in ("service", "version", "instance", "state"):
         grid.add_column(name)
     for name in ("pid", "req/s", "success", "p50 ms", "p99 ms", "certificate"):

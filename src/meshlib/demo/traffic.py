@@ -141,9 +141,7 @@ class Load:
     async def _work(self, stop: asyncio.Event, pause: float) -> None:
         while not stop.is_set():
             await self.ask(next(self._cities))
-            if pause:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), pause)
+            await _rest(stop, pause)
 
     async def ask(self, city: str) -> Mapping[str, Any]:
         """Ask for one city and count the answer; returns it, or an empty one."""
@@ -161,6 +159,15 @@ class Load:
         for tally in self._tallies:
             _count(tally, told, ms, problem)
         return told
+
+
+async def _rest(stop: asyncio.Event, seconds: float) -> None:
+    """Wait, at most until `stop`; let others run even if there is nothing to wait for."""
+    if not seconds:
+        await asyncio.sleep(0)
+        return
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
 
 
 def _count(tally: Tally, told: Mapping[str, Any], ms: float, problem: str) -> None:

@@ -57,9 +57,9 @@ class Retry:
             return None
         if attempt.number >= self.config.value.retry.attempts or not call.body.replayable:
             return None
-        delay = self.backoff.value.delay(attempt.number, self.runtime.rng)
-        if reply is not None:
-            delay = max(delay, retry_after(reply) or 0.0)
-        if self.runtime.clock() + delay >= call.deadline:
+        wished = retry_after(reply) or 0.0 if reply is not None else 0.0
+        delay = max(wished, self.backoff.value.delay(attempt.number, self.runtime.rng))
+        late = self.runtime.clock() + delay >= call.deadline
+        if late or wished > self.config.value.retry.max_retry_after:
             return None
         return delay if self.budget.value.try_withdraw() else None

@@ -64,6 +64,17 @@ def test_a_probe_somebody_else_took(broken, attempt, clock):
     assert other.pick(attempt()) is None
 
 
+def test_one_that_was_taken_does_not_hide_the_next(broken, attempt, clock):
+    """Finding out that a lease was taken loses nobody who is due later."""
+    first, second = states = broken(2)
+    mine, other = (Probing(NothingToPick(), states, clock) for _ in range(2))
+    clock.now = first.breaker.due
+    assert "a" == other.pick(attempt()).endpoint.id
+    assert mine.pick(attempt()) is None
+    clock.now = second.breaker.due
+    assert "b" == mine.pick(attempt()).endpoint.id
+
+
 def test_a_note_moves_the_time(broken, attempt, clock):
     """A breaker that is due sooner than it was is probed sooner, if it is one of ours."""
     ours, stranger = broken(2)

@@ -181,10 +181,10 @@ class TestLearnedState:
             UpstreamConfig(balancer="round_robin", breaker=BreakerConfig(failures=3))
         )
         assert before == upstream.states()
-        assert {"b": 100, "c": 100} == seen(upstream, attempt())
-        assert "round_robin" in repr(upstream)
         known.breaker.report(known.breaker.permit, Verdict.FAILURE)
         assert State.CLOSED is known.breaker.state
+        assert {"b": 100, "c": 100} == seen(upstream, attempt())
+        assert "round_robin" in repr(upstream)
         assert 1 == sum(s.pending for s in upstream.states())
         pick.done(Verdict.SUCCESS)
         upstream.update(bound(endpoints(1, 1, 1, 1)))
@@ -433,3 +433,11 @@ class TestBalancerNames:
         assert isinstance(upstream.picker(), LeastRequest)
         upstream.configure(UpstreamConfig(balancer="round_robin"))
         assert isinstance(upstream.picker(), RoundRobin)
+
+
+def test_who_names_no_subset_gets_the_default_one(upstream, endpoints, attempt):
+    """The empty name leads to the service's default subset; all endpoints are still known."""
+    upstream.update(bound(endpoints(1, 1)))
+    upstream.set_subsets({"first": lambda endpoint: endpoint.id == "a"}, default="first")
+    assert {"a"} == {upstream.picker().pick(attempt()).endpoint.id for _ in range(20)}
+    assert 2 == len(upstream.states())

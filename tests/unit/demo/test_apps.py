@@ -241,7 +241,10 @@ async def test_all_cities_come_in_order_even_when_some_fail(frontend_of):
     told = (await frontend_of(answer).get("/api/cities")).json()["cities"]
     by_zone = {city["zone"]: city for city in told}
     assert list(frontend.CITIES) == [city["zone"] for city in told]
-    assert (500, "broken") == (by_zone["Europe/Berlin"]["status"], by_zone["Europe/Berlin"]["error"])
+    assert (500, "broken") == (
+        by_zone["Europe/Berlin"]["status"],
+        by_zone["Europe/Berlin"]["error"],
+    )
     assert 502 == by_zone["Asia/Tokyo"]["status"]
     assert "error" not in by_zone["Europe/London"]
 

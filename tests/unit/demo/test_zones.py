@@ -55,7 +55,7 @@ def test_coordinates_are_read(text, latitude, longitude):
         "+9001+01322",
         "+5230+18001",
         "+5230+01322 ",
-        "+٥230+01322",
+        "+\N{ARABIC-INDIC DIGIT FIVE}230+01322",
     ],
 )
 def test_what_is_not_a_coordinate_is_refused(text):

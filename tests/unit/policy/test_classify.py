@@ -110,7 +110,20 @@ def test_retry_after_date(value):
 
 @pytest.mark.parametrize(
     "value",
-    ["", "-1", "1.5", "soon", "1e3", "٣", "+5", "0x10", "Tue, 99 Nov 1994 08:13:31 GMT", "nan"],
+    [
+        "",
+        "-1",
+        "1.5",
+        "soon",
+        "1e3",
+        "٣",
+        "+5",
+        "0x10",
+        "15 Nov 1994 99999999999:1:1 GMT",
+        "15 Nov 99999 08:13:31 GMT",
+        "Tue, 99 Nov 1994 08:13:31 GMT",
+        "nan",
+    ],
 )
 def test_retry_after_garbage(value):
     """What is neither a number of seconds nor a date asks for nothing."""

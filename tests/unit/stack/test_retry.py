@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
 from meshlib.config import BudgetConfig, RetryConfig
@@ -114,6 +116,13 @@ def test_a_retry_after_beyond_the_deadline_ends_the_call(world):
     """What cannot be waited for is not waited for: the 503 is the answer."""
     busy = Reply(503, {"retry-after": "20"})
     assert world.call(Script(busy)).status == 503
+    assert world.clock.slept == []
+
+
+def test_a_retry_after_of_hours_ends_the_call(world):
+    """Without a deadline a peer could otherwise put the caller to sleep for as long as it likes."""
+    busy = Reply(503, {"retry-after": "301"})
+    assert world.call(Script(busy), timeout=inf).status == 503
     assert world.clock.slept == []
 
 

@@ -18,9 +18,10 @@ def place(request, monkeypatch, tmp_path):
     return request.param
 
 
-def test_reads_back_and_leaves_nothing(place, tmp_path):
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_reads_back_and_leaves_nothing(place, tmp_path, size):
     """The path reads as the data while the block runs, and nothing is left behind it."""
-    data = os.urandom(100_000)
+    data = os.urandom(size)
     with secret_path(data) as path:
         assert data == Path(path).read_bytes()
         assert ("memory" == place) == (not list(tmp_path.iterdir()))

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import httpx2
 import pytest
+import uvloop
 
 from meshlib.adapters.engine_async import AsyncEngine
 from meshlib.adapters.engine_sync import SyncEngine
@@ -186,7 +187,8 @@ class Client:
 
     module: ModuleType
     make: Callable[..., Any]
-    asynchronous: bool
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None
+    """None: the face is synchronous."""
     credentials: Watch
     upstream: Upstream
     config: Watch
@@ -197,7 +199,7 @@ class Client:
 
     def request(self, method: str, url: str = "http://shop/", *, count: int = 1, **options: Any):
         """The last response of `count` equal requests, read to its end."""
-        if not self.asynchronous:
+        if self.new_loop is None:
             with self.make() as client:
                 return [client.request(method, url, **options) for _ in range(count)][-1]
 
@@ -205,7 +207,11 @@ class Client:
             async with self.make() as client:
                 return [await client.request(method, url, **options) for _ in range(count)][-1]
 
-        return asyncio.run(main())
+        return self.run(main())
+
+    def run(self, coroutine):
+        with asyncio.Runner(loop_factory=self.new_loop) as runner:
+            return runner.run(coroutine)
 
     def get(self, url: str = "http://shop/", **options: Any):
         return self.request("GET", url, **options)
@@ -222,11 +228,11 @@ class Client:
             for part in produce():
                 yield part
 
-        return produce_async() if self.asynchronous else produce()
+        return produce_async() if self.new_loop else produce()
 
     def read_parts(self, url: str = "http://shop/") -> list[bytes]:
         """A response's body, part by part."""
-        if not self.asynchronous:
+        if self.new_loop is None:
             with self.make() as client, client.stream("GET", url) as response:
                 return list(response.iter_raw())
 
@@ -234,7 +240,7 @@ class Client:
             async with self.make() as client, client.stream("GET", url) as response:
                 return [part async for part in response.aiter_raw()]
 
-        return asyncio.run(main())
+        return self.run(main())
 
     @property
     def pending(self) -> int:
@@ -242,12 +248,18 @@ class Client:
 
 
 @pytest.fixture(
-    params=[(httpx, False), (httpx, True), (httpx2, False), (httpx2, True)],
-    ids=["httpx", "httpx-async", "httpx2", "httpx2-async"],
+    params=[
+        (httpx, None),
+        (httpx, asyncio.new_event_loop),
+        (httpx, uvloop.new_event_loop),
+        (httpx2, None),
+        (httpx2, asyncio.new_event_loop),
+    ],
+    ids=["httpx", "httpx-asyncio", "httpx-uvloop", "httpx2", "httpx2-asyncio"],
 )
 def client(request, ca) -> Client:
     """Each face in turn."""
-    module, asynchronous = request.param
+    module, new_loop = request.param
     credentials = Watch(ca.credentials("front"), ready=True)
     config = Watch(UpstreamConfig(retry=RetryConfig(backoff=SOON)), ready=True)
     rng = random.Random(3)
@@ -268,7 +280,7 @@ def client(request, ca) -> Client:
         )
 
     adapter = face(module)
-    if asynchronous:
+    if new_loop:
         engines = PerLoop(
             lambda: AsyncEngine(trust, clock=real_clock, idle=20.0), lambda engine: engine.close()
         )
@@ -279,7 +291,7 @@ def client(request, ca) -> Client:
         def make(**options):
             return module.AsyncClient(transport=adapter.async_transport(services), **options)
 
-        yield Client(module, make, True, credentials, upstream, config)
+        yield Client(module, make, new_loop, credentials, upstream, config)
     else:
         engine = SyncEngine(trust, clock=real_clock, idle=20.0)
         service = stack(engine, SyncRuntime(rng=rng))
@@ -287,5 +299,5 @@ def client(request, ca) -> Client:
         def make(**options):
             return module.Client(transport=adapter.transport(lambda _: service), **options)
 
-        yield Client(module, make, False, credentials, upstream, config)
+        yield Client(module, make, None, credentials, upstream, config)
         engine.close()

@@ -6,7 +6,8 @@ The embedded control plane: one machine, a state folder, no daemon.
     worker     the daemon thread that repeats one step
     database   the SQLite file: creating, opening, transactions
     view       what the file says at one moment, and what follows from it (pure)
-    store      the statements
+    rows       the tables, and how a row is an instance or a document
+    store      the transactions
     watcher    the file -> watches
     registrar  leases -> the file
     plane      all of it behind the protocols of `meshlib.control.registry`

@@ -1,5 +1,5 @@
 """
-`Store`: the statements, each one transaction.
+`Store`: what can be done to the database, each in one transaction.
 
 Every change that somebody could want to hear of moves the change counter; a heartbeat does not.
 A document's version is the counter at the time it was written, so it never comes back.

@@ -86,7 +86,7 @@ class Watcher:
         now = self._clock()
         if self._view and now >= self._look_at:
             self._look_at = now + LOOK
-            pass
+            self._remove_ended(self._view)
         if now >= self._due or self._reader.moved():
             self._publish()
         return POLL
@@ -126,16 +126,16 @@ class Watcher:
     def _publish(self) -> None:
         with self._lock:  # watches made from here on have read the store themselves
             endpoints, documents = dict(self._endpoints), dict(self._documents)
-        self._due = -inf
         view = self._reader.view()
         now = self._clock()
         for service, resolution in view.resolve(endpoints, now, self._boot):
             _tell(endpoints[service], resolution)
         for name, watch in documents.items():
             _tell(watch, view.named(name))
-        self._view, self._due = view, view.next_expiry(now, self._boot)
-        if dead := tuple(view.dead(now, self._boot)):
-            self._store.reap(dead)
+        self._view, self._due = view, -inf  # a dead row not yet removed may come back unannounced
+        dead = tuple(view.dead(now, self._boot))
+        if not dead or self._store.reap(dead) == len(dead):
+            self._due = view.next_expiry(now, self._boot)
 
 
 def _tell(watch: Watch[T], value: T) -> None:

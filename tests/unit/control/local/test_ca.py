@@ -324,8 +324,8 @@ def csr(*, key=None, names=(WEB,), extra=(), tamper=False):
     if not tamper:
         return request.public_bytes(Encoding.PEM)
     der = bytearray(request.public_bytes(Encoding.DER))
-    at = der.index(b"svc/web") + 4
-    der[at : at + 3] = b"dbs"
+    at = der.index(b"svc/dbs") + 4
+    der[at : at + 3] = b"web"
     import base64
 
     body = base64.encodebytes(bytes(der))
@@ -361,7 +361,7 @@ ATTACKS = {
     "to be a CA": lambda: csr(extra=(x509.BasicConstraints(ca=True, path_length=None),)),
     "to sign certificates": lambda: csr(extra=(_usage(key_cert_sign=True),)),
     "to sign CRLs": lambda: csr(extra=(_usage(crl_sign=True),)),
-    "a changed request": lambda: csr(names=(WEB,), tamper=True),
+    "a changed request": lambda: csr(names=(service_id("example.org", "dbs"),), tamper=True),
     "a short RSA key": lambda: csr(key=rsa.generate_private_key(65537, 1024)),
     "an odd curve": lambda: csr(key=ec.generate_private_key(ec.SECP256K1())),
     "Ed25519": lambda: csr(key=ed25519.Ed25519PrivateKey.generate()),

@@ -272,14 +272,27 @@ def test_a_child_renews_for_itself(make, clock):
     identity = make(poll=0.001)
     watch = identity.credentials("web")
     reader, writer = os.pipe()
-    with identity._lock:
-        child = os.fork()
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold():
+        with identity._lock:
+            held.set()
+            let_go.wait(PATIENCE)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(PATIENCE)
+    child = os.fork()
+    let_go.set()
     if not child:
         changed = hear(watch)
         clock.now = renew_at(watch.value.leaf, Middle())
         told = changed.wait(PATIENCE) and 2 == watch.value.generation
+        # asked here, because the new thread may bear the name of the one that held the lock
+        told = identity._lock.acquire(timeout=PATIENCE / 2) and told
         os.write(writer, b"renewed" if told else b"nothing")
         os._exit(0)
+    holder.join()
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
         assert b"renewed" == pipe.read()

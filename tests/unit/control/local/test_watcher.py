@@ -97,6 +97,19 @@ def test_silent_instance_expires(world, registration: Register) -> None:
     assert () == world.store.view().instances
 
 
+def test_comes_back_just_before_it_is_reaped(world, registration: Register) -> None:
+    """A heartbeat between the reading of an expired row and its removal brings it back."""
+    world.registrar.register(registration())
+    watch = world.watcher.endpoints("backend")
+    world.watcher.poll_once()
+    world.clock.now += 10
+    watch.subscribe(lambda: None if ids(watch) else world.registrar.beat_once())
+    world.watcher.poll_once()
+    assert [] == ids(watch)
+    world.watcher.poll_once()
+    assert ["b1"] == ids(watch)
+
+
 def test_heard_again_in_time(world, registration: Register) -> None:
     """A heartbeat before the expiry keeps the instance, though it moves no counter."""
     world.registrar.register(registration())
