@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -68,10 +70,11 @@ def until_gone(pids: list[int]) -> None:
             handle = os.pidfd_open(pid)
         except ProcessLookupError:
             continue
-        with open(handle, "rb", closefd=True) as opened:
-            import select
-
-            assert select.select([opened], [], [], 30)[0], f"process {pid} is still there"
+        try:
+            readable, _, _ = select.select([handle], [], [], 30)
+        finally:
+            os.close(handle)
+        assert readable, f"process {pid} is still there"
 
 
 @pytest.mark.timeout(150)
@@ -107,10 +110,24 @@ def test_however_it_ends_it_leaves_no_process(demo, tmp_path, number):
 
 
 @pytest.mark.timeout(90)
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux to wait for others' children")
+def test_the_second_interrupt_does_not_wait(demo, tmp_path):
+    """Ctrl-C twice ends it at once with 130, and still leaves no process."""
+    process = demo()
+    while "the page is at" not in process.stdout.readline():
+        assert process.poll() is None
+    children = [pid for pid in processes_of(tmp_path / "home") if pid != process.pid]
+    process.send_signal(signal.SIGINT)
+    while "once more" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    until_gone(children)
+
+
+@pytest.mark.timeout(90)
 def test_a_process_that_does_not_start_is_told(demo):
     """A port in use ends the demo with 1, the reason, and the JSON that says so."""
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         told, errors = demo("--once", "--port", port).communicate(timeout=60)
