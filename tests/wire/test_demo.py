@@ -47,6 +47,8 @@ def demo(tmp_path):
         if process.poll() is None:
             process.kill()
         process.communicate()
+    for left_over in processes_of(tmp_path / "home"):
+        os.kill(left_over, signal.SIGKILL)
 
 
 def processes_of(home: Path) -> list[int]:
@@ -110,7 +112,9 @@ def test_however_it_ends_it_leaves_no_process(demo, tmp_path, number):
 
 
 @pytest.mark.timeout(90)
-@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux to wait for others' children")
+@pytest.mark.skipif(
+    not hasattr(os, "pidfd_open"), reason="needs Linux to wait for others' children"
+)
 def test_the_second_interrupt_does_not_wait(demo, tmp_path):
     """Ctrl-C twice ends it at once with 130, and still leaves no process."""
     process = demo()

@@ -65,9 +65,14 @@ class _Connector(aiohttp.TCPConnector):
             transport.abort()
 
     def _remember(self, transport: asyncio.Transport, closed: asyncio.Future[None] | None) -> None:
+        def forget(done: asyncio.Future[None]) -> None:
+            self._transports.discard(transport)
+            if not done.cancelled():
+                done.exception()  # whoever used the connection was told of it
+
         if closed is not None:
             self._transports.add(transport)
-            closed.add_done_callback(lambda _: self._transports.discard(transport))
+            closed.add_done_callback(forget)
 
 
 class _Pool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from meshlib.control.registry import ConfigSource, Document
@@ -40,10 +40,10 @@ def with_splits(body: Body, weights: Mapping[str, float]) -> Body:
     return {**body, "Splits": legs}
 
 
-def current_split(config: ConfigSource, service: str) -> dict[str, float]:
-    """Percentages by subset, as they are set; empty when calls are not split."""
-    document = config.get("service-splitter", service)
-    legs = document.body.get("Splits", ()) if document else ()
+def split_in(documents: Iterable[Document]) -> dict[str, float]:
+    """Percentages by subset, as a service's documents set them; empty when it is not split."""
+    splitters = (each.body for each in documents if each.kind == "service-splitter")
+    legs = next(splitters, {}).get("Splits", ())
     return {leg.get("ServiceSubset", ""): leg.get("Weight", 0) for leg in legs}
 
 

@@ -36,6 +36,7 @@ async def watch(options: Options, fleet_made: Callable[[Fleet], None]) -> int:
             async with asyncio.timeout(options.duration), asyncio.TaskGroup() as group:
                 group.create_task(view.traffic())
                 group.create_task(view.canary(options.duration))
+                group.create_task(view.follow_split())
                 group.create_task(view.ask_health())
                 group.create_task(view.display())
     return 0
@@ -64,13 +65,19 @@ class View:
         walk = sum(seconds for seconds, _ in STEPS if seconds < inf)
         pace = min(1.0, 0.75 * duration / walk) if duration else 1.0
         for seconds, share in STEPS:
-            await self._stage.split({"v1": share, "v2": 100 - share})
-            self._split, self._before = (
-                {"v1": share, "v2": 100 - share},
-                self._tally.versions("backend"),
-            )
-            if seconds < inf:
-                await asyncio.sleep(seconds * pace)
+            ours = {"v1": share, "v2": 100 - share}
+            await self._stage.split(ours)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if seconds == inf else seconds * pace):
+                    # Somebody who sets another split meanwhile has the wheel.
+                    await self._stage.split_is_not(ours)
+                    return
+
+    async def follow_split(self) -> None:
+        """Keep the split that is set, and count what is seen from its beginning."""
+        while True:
+            self._split = await self._stage.split_is_not(self._split)
+            self._before = self._tally.versions("backend")
 
     async def ask_health(self) -> None:
         """Keep what the instances say of themselves."""

@@ -16,7 +16,7 @@ import httpx
 
 from meshlib import Mesh
 from meshlib.control.registry import ControlPlane
-from meshlib.demo.canary import current_split, set_split
+from meshlib.demo.canary import set_split, split_in
 from meshlib.demo.fleet import DemoError, Fleet, Member, Program
 from meshlib.demo.frontend import CITIES
 from meshlib.demo.traffic import Load, Tally
@@ -113,7 +113,13 @@ class Stage:
         set_split(self.control, "backend", weights)
         watch = self.control.documents("backend")
         async with asyncio.timeout(SETTLE_LIMIT):
-            await until(watch, lambda _: current_split(self.control, "backend") == dict(weights))
+            await until(watch, lambda documents: split_in(documents) == dict(weights))
+
+    async def split_is_not(self, weights: Mapping[str, float]) -> dict[str, float]:
+        """Wait until the backend's split is another one, and return that."""
+        watch = self.control.documents("backend")
+        await until(watch, lambda documents: split_in(documents) != dict(weights))
+        return split_in(watch.value)
 
     def endpoints(self, service: str) -> tuple[Endpoint, ...]:
         """The instances the registry offers now."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from meshlib.control.registry import Document
-from meshlib.demo.canary import TRIES, current_split, set_split
+from meshlib.demo.canary import TRIES, set_split, split_in
 from meshlib.errors import ConfigError, ControlError
 
 
@@ -43,7 +43,7 @@ def test_a_split_needs_two_documents():
         "v1": {"Filter": 'Service.Meta.version == "v1"'},
         "v2": {"Filter": 'Service.Meta.version == "v2"'},
     } == resolver["Subsets"]
-    assert {"v1": 90.0, "v2": 10.0} == current_split(documents, "backend")
+    assert {"v1": 90.0, "v2": 10.0} == split_in(documents.stored.values())
 
 
 def test_subsets_of_others_stay():
@@ -69,7 +69,7 @@ def test_a_lost_race_is_run_again():
     """Somebody who writes in between does not stop the split, nor is their change overwritten."""
     documents = Documents(busy=3)
     set_split(documents, "backend", {"v1": 100.0})
-    assert {"v1": 100.0} == current_split(documents, "backend")
+    assert {"v1": 100.0} == split_in(documents.stored.values())
 
 
 def test_races_are_not_run_for_ever():
@@ -80,4 +80,4 @@ def test_races_are_not_run_for_ever():
 
 def test_without_a_splitter_there_is_no_split():
     """An unsplit service has no shares."""
-    assert {} == current_split(Documents(), "backend")
+    assert {} == split_in(())

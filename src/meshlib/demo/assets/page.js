@@ -114,9 +114,9 @@ function count(cities) {
   for (const [version, n] of versions) part($("bar"), version).style.flexGrow = n;
   for (const node of [...$("bar").children]) if (!versions.has(node.dataset.version)) node.remove();
   $("instances").replaceChildren(...[...instances].map(([key, n]) => {
-    const [version, name] = key.split(" "), node = document.createElement("span");
+    const [version, ...name] = key.split(" "), node = document.createElement("span");
     node.dataset.version = version;
-    node.append(name, " ", bold(n));
+    node.append(name.join(" "), " ", bold(n));
     return node;
   }));
 }
