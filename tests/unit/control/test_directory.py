@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import logging
+import random
+
+import pytest
+
+from meshlib.config import UpstreamConfig
+from meshlib.control.directory import Directory
+from meshlib.control.registry import Document
+from meshlib.model import Attempt, Bound, Call, Endpoint, Snapshot, Target
+from meshlib.testing.clock import FakeClock
+from meshlib.watch import Watch
+
+V1 = Endpoint("a", "127.0.0.1", 1, meta={"version": "v1"})
+V2 = Endpoint("b", "127.0.0.1", 2, meta={"version": "v2"})
+
+
+class Source:
+    """A control plane whose watches a test sets."""
+
+    def __init__(self):
+        self.followed: list[str] = []
+        self.endpoint_watches: dict[str, Watch] = {}
+        self.document_watches: dict[str, Watch] = {}
+
+    def endpoints(self, service):
+        self.followed.append(service)
+        bound = Bound(Snapshot(service, (V1, V2)))
+        return self.endpoint_watches.setdefault(service, Watch(bound, ready=True))
+
+    def documents(self, service):
+        return self.document_watches.setdefault(service, Watch((), ready=True))
+
+
+@pytest.fixture
+def source():
+    """Where everything comes from."""
+    return Source()
+
+
+@pytest.fixture
+def directory(source):
+    """What is tested."""
+    overrides = {"fixed": UpstreamConfig(timeout=1.0)}
+    return Directory(source, clock=FakeClock(), rng=random.Random(1), overrides=overrides)
+
+
+def splitter(weight):
+    """The documents of a service with two versions."""
+    subsets = {name: {"Filter": f'Service.Meta.version == "{name}"'} for name in ("v1", "v2")}
+    splits = [
+        {"Weight": 100 - weight, "ServiceSubset": "v1"},
+        {"Weight": weight, "ServiceSubset": "v2"},
+    ]
+    return (
+        Document("service-resolver", "shop", {"DefaultSubset": "v1", "Subsets": subsets}),
+        Document("service-splitter", "shop", {"Splits": splits}),
+    )
+
+
+def target(directory):
+    """Where the next call goes."""
+    return directory.destination("shop").table.value.choose(Call("shop"), random.Random(1))
+
+
+def test_made_once(directory, source):
+    """The same name is the same destination and upstream, followed once."""
+    assert directory.destination("shop") is directory.destination("shop")
+    assert directory.upstream("shop") is directory.destination("shop").upstream("shop")
+    assert ["shop"] == source.followed
+
+
+def test_documents_are_followed(directory, source):
+    """A splitter that is written moves the next call."""
+    assert Target("shop") == target(directory)
+    source.document_watches["shop"].set(splitter(100))
+    assert Target("shop", "v2") == target(directory)
+
+
+def test_the_default_subset_is_who_names_none(directory, source):
+    """A leg of another service that names no subset gets the default one."""
+    directory.destination("shop")
+    source.document_watches["shop"].set(splitter(50))
+    picker = directory.upstream("shop").picker()
+    assert {V1} == {picker.pick(Attempt(Call("shop"))).endpoint for _ in range(20)}
+
+
+def test_a_bad_document_leaves_the_last_good_plan(directory, source, caplog):
+    """What does not validate is refused, the last good one stays, and the reason is logged."""
+    directory.destination("shop")
+    source.document_watches["shop"].set(splitter(100))
+    bad = Document("service-splitter", "shop", {"Splits": [{"Weight": 7, "ServiceSubset": "v1"}]})
+    with caplog.at_level(logging.ERROR, "meshlib.config"):
+        source.document_watches["shop"].set((splitter(0)[0], bad))
+    assert Target("shop", "v2") == target(directory)
+    assert "the last good ones stay" in caplog.text
+
+
+def test_settings_of_a_document_reach_the_destination(directory, source):
+    """A traffic-policy is followed while the process runs."""
+    destination = directory.destination("shop")
+    budget = destination.budget.value
+    policy = Document("traffic-policy", "shop", {"Timeout": "3s"})
+    source.document_watches["shop"].set((policy,))
+    assert 3.0 == destination.config.value.timeout
+    assert budget is destination.budget.value
+
+
+def test_code_beats_documents(directory, source):
+    """What the program says of a service is not changed by a document."""
+    destination = directory.destination("fixed")
+    policy = Document("traffic-policy", "fixed", {"Timeout": "3s"})
+    source.document_watches["fixed"].set((policy,))
+    assert 1.0 == destination.config.value.timeout
