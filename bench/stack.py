@@ -23,7 +23,7 @@ from meshlib.watch import Watch
 
 CALLS = 2_000
 ROUNDS = 15
-LAYERS = 6
+LAYERS = 12
 
 
 async def engine(attempt: Attempt) -> Reply:

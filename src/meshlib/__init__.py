@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from meshlib.config import (
     BackoffConfig,
-    BreakerConfig,
     BudgetConfig,
     ConnectConfig,
+    HedgeConfig,
+    LocalityConfig,
+    OutlierConfig,
     RetryConfig,
+    SessionConfig,
     UpstreamConfig,
 )
+from meshlib.context import deadline
 from meshlib.errors import (
     AttemptFailed,
     CallError,
@@ -33,7 +37,6 @@ from meshlib.model import Endpoint, Identity, Locality
 __all__ = [
     "AttemptFailed",
     "BackoffConfig",
-    "BreakerConfig",
     "BudgetConfig",
     "CallError",
     "ConfigError",
@@ -43,17 +46,22 @@ __all__ = [
     "DeadlineExceeded",
     "Denied",
     "Endpoint",
+    "HedgeConfig",
     "Identity",
     "IdentityUnavailable",
     "Interrupted",
     "Locality",
+    "LocalityConfig",
     "Mesh",
     "MeshError",
     "NoEndpoint",
     "NoRoute",
+    "OutlierConfig",
     "PeerNotTrusted",
     "RegistryUnavailable",
     "Rejected",
     "RetryConfig",
+    "SessionConfig",
     "UpstreamConfig",
+    "deadline",
 ]

@@ -14,33 +14,42 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from meshlib.config import ConnectConfig, UpstreamConfig
+from meshlib.config import ConnectConfig, SharedRatesConfig, UpstreamConfig
+from meshlib.model import Locality
 from meshlib.observe.quiet import Everybody, Quiet
 from meshlib.observe.tracing import Tracing
 from meshlib.runtime import AsyncRuntime, SyncRuntime, new_rng, real_clock
 from meshlib.settings import Settings, load
 from meshlib.stack.client import client_stack
 from meshlib.stack.service import AttemptService, CallService
+from meshlib.watch import Watch
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
 
     import httpx
 
+    from meshlib.adapters.aside_async import Tasks
+    from meshlib.adapters.aside_sync import Threads
     from meshlib.adapters.engine_async import AsyncEngine
     from meshlib.adapters.engine_sync import SyncEngine
+    from meshlib.adapters.heart import LoopHeart, ThreadHeart
     from meshlib.adapters.httpx import Face
     from meshlib.adapters.loops import PerLoop
     from meshlib.adapters.trust import ClientTrust
     from meshlib.control.directory import Directory
     from meshlib.control.registry import ControlPlane, Lease
     from meshlib.observe.events import Listener
+    from meshlib.policy.stall import StallMeter
+    from meshlib.route.match import Segment
     from meshlib.runtime import Runtime
     from meshlib.serve.asgi import ASGIApp, MeshASGI
+    from meshlib.serve.limits import Gate, Store
     from meshlib.serve.options import AppOptions, Edge
     from meshlib.serve.wsgi import MeshWSGI, WSGIApp
+    from meshlib.stack.explain import Explanation
+    from meshlib.stack.fallback import InCode
     from meshlib.trust.bundle import Credentials
-    from meshlib.watch import Watch
 
 _IDLE = ConnectConfig().idle
 
@@ -58,12 +67,15 @@ class Mesh:
         *,
         upstreams: Mapping[str, UpstreamConfig] | None = None,
         listeners: tuple[Listener, ...] = (),
+        segments: Mapping[str, Segment] | None = None,
+        fallbacks: Mapping[str, InCode] | None = None,
         **settings: Any,
     ) -> None:
         given = {"service": service, **settings}
         self.settings: Settings = load(given)
         self._overrides = {**self.settings.upstreams, **(upstreams or {})}
         self._listener: Listener = Everybody(listeners) if listeners else Quiet()
+        self._segments, self._fallbacks = segments or {}, fallbacks or {}
         self._tracer = Tracing()
         self._sync_services: dict[str, CallService] = {}
 
@@ -80,6 +92,10 @@ class Mesh:
         host = socket.gethostname().partition(".")[0]
         made = f"{self.service}-{host}-{os.getpid()}-{os.urandom(2).hex()}"
         return self.settings.instance or made
+
+    @property
+    def _locality(self) -> Locality:
+        return Locality(self.settings.region, self.settings.zone)
 
     @cached_property
     def control(self) -> ControlPlane:
@@ -116,6 +132,19 @@ class Mesh:
             transport=transport, trust_env=False, **options
         )
         return client
+
+    def explain(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None
+    ) -> Explanation:
+        """What would be decided about this request, without sending it; print it, or read it.
+
+        Raises ConfigError for a URL without a host.
+        """
+        from meshlib.adapters.explain import call_of
+        from meshlib.stack.client import explainer
+
+        call = call_of(method, url, headers or {})
+        return explainer(self._directory.destination(call.service), real_clock)(call)
 
     # ---- serving
 
@@ -172,7 +201,6 @@ class Mesh:
 
     def _register(self, host: str, port: int) -> Lease:
         from meshlib.control.registry import Registration
-        from meshlib.model import Locality
 
         settings = self.settings
         meta = {"version": settings.version} if settings.version else {}
@@ -183,7 +211,7 @@ class Mesh:
                 host=host,
                 port=port,
                 weight=settings.weight,
-                locality=Locality(settings.region, settings.zone),
+                locality=self._locality,
                 meta=meta,
             )
         )
@@ -201,14 +229,24 @@ class Mesh:
             "credentials": self.credentials,
             "tracer": self._tracer,
             "listener": self._listener,
+            "gate": self._gate,
         }
 
     # ---- the end
 
     def close(self) -> None:
-        """Close idle connections and leave the control plane.  The mesh is not used afterwards."""
+        """Close idle connections and leave the control plane.  The mesh is not used afterwards.
+
+        Copies of calls that are still under way get two seconds to end.
+        """
+        if "_aside" in self.__dict__:
+            self._aside.close()
+        if "_heart" in self.__dict__:
+            self._heart.stop()
         if "_engine" in self.__dict__:
             self._engine.close()
+        if "_gate" in self.__dict__:
+            self._gate.close()
         if "control" in self.__dict__:
             self.control.close()
 
@@ -231,8 +269,36 @@ class Mesh:
     @cached_property
     def _directory(self) -> Directory:
         from meshlib.control.directory import Directory
+        from meshlib.control.routes import Caller
 
-        return Directory(self.control, clock=real_clock, rng=new_rng(), overrides=self._overrides)
+        return Directory(
+            self.control,
+            clock=real_clock,
+            rng=new_rng(),
+            overrides=self._overrides,
+            caller=Caller(self.service, self._segments, self._locality),
+            fallbacks=self._fallbacks,
+            listener=self._listener,
+        )
+
+    @cached_property
+    def _gate(self) -> Gate:
+        from meshlib.serve.limits import Gate
+
+        said = self._directory.serving(self.service)
+        config = said if self.settings.serving is None else Watch(self.settings.serving, ready=True)
+        return Gate(
+            config, clock=real_clock, rng=new_rng(), store=self._store, instances=self._live
+        )
+
+    def _store(self, config: SharedRatesConfig) -> Store:
+        from meshlib.adapters.redis_limit import RedisRates
+
+        return RedisRates(self.service, config)
+
+    def _live(self) -> int:
+        """How many instances of this service there are, as far as discovery knows."""
+        return len(self._directory.upstream(self.service).states())
 
     @cached_property
     def _trust(self) -> ClientTrust:
@@ -248,19 +314,41 @@ class Mesh:
 
     @cached_property
     def _loops(self) -> PerLoop[_Loop]:
+        from meshlib.adapters.aside_async import Tasks
         from meshlib.adapters.engine_async import AsyncEngine
+        from meshlib.adapters.heart import LoopHeart
         from meshlib.adapters.loops import PerLoop
 
         def make() -> _Loop:
-            return _Loop(AsyncEngine(self._trust, clock=real_clock, idle=_IDLE))
+            engine = AsyncEngine(self._trust, clock=real_clock, idle=_IDLE)
+            return _Loop(engine, Tasks(), LoopHeart(real_clock))
 
-        return PerLoop(make, lambda loop: loop.engine.close())
+        async def end(loop: _Loop) -> None:
+            loop.heart.stop()
+            await loop.aside.close()
+            await loop.engine.close()
+
+        return PerLoop(make, end)
+
+    @cached_property
+    def _heart(self) -> ThreadHeart:
+        from meshlib.adapters.heart import ThreadHeart
+
+        return ThreadHeart(real_clock)
+
+    @cached_property
+    def _aside(self) -> Threads:
+        from meshlib.adapters.aside_sync import Threads
+
+        return Threads()
 
     def _services(self, service: str) -> CallService:
         """The synchronous stack to `service`."""
         stack = self._sync_services.get(service)
         if stack is None:
-            stack = self._stack(service, self._engine, SyncRuntime())
+            self._heart.start()
+            runtime = SyncRuntime(aside=self._aside)
+            stack = self._stack(service, self._engine, runtime, self._heart.meter)
             stack = self._sync_services.setdefault(service, stack)
         return stack
 
@@ -269,16 +357,21 @@ class Mesh:
         loop = self._loops.current()
         stack = loop.services.get(service)
         if stack is None:
-            stack = loop.services[service] = self._stack(service, loop.engine, AsyncRuntime())
+            runtime = AsyncRuntime(aside=loop.aside)
+            stack = self._stack(service, loop.engine, runtime, loop.heart.meter)
+            loop.services[service] = stack
         return stack
 
-    def _stack(self, service: str, engine: AttemptService, runtime: Runtime) -> CallService:
+    def _stack(
+        self, service: str, engine: AttemptService, runtime: Runtime, stalls: StallMeter
+    ) -> CallService:
         return client_stack(
             self._directory.destination(service),
             engine,
             runtime=runtime,
             tracer=self._tracer,
             listener=self._listener,
+            stalls=stalls,
         )
 
     @staticmethod
@@ -293,6 +386,8 @@ class _Loop:
     """What belongs to one event loop."""
 
     engine: AsyncEngine
+    aside: Tasks
+    heart: LoopHeart
     services: dict[str, CallService] = field(default_factory=dict)
 
 

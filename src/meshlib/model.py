@@ -150,14 +150,36 @@ class Body(Protocol):
     def replayable(self) -> bool:
         """Whether one more attempt could send the same bytes.  May turn false, never back."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether all bytes are there, so that two attempts could send them side by side."""
+
 
 class EmptyBody:
     """No bytes: always replayable."""
 
     replayable = True
+    whole = True
 
 
 EMPTY_BODY = EmptyBody()
+
+
+@dataclass(frozen=True, slots=True)
+class NewCookie:
+    """A cookie the caller did not have, made so that its next call has it."""
+
+    name: str
+    value: str
+    path: str = ""
+    max_age: int = 0
+    """Seconds it is kept; 0: until the caller's session ends."""
+
+    def __str__(self) -> str:
+        """The value of a Set-Cookie header (RFC 6265), in the form Envoy gives it."""
+        age = f"; Max-Age={self.max_age}" if self.max_age else ""
+        path = f"; Path={self.path}" if self.path else ""
+        return f'{self.name}="{self.value}"{age}{path}; HttpOnly'
 
 
 @dataclass(slots=True, eq=False)
@@ -180,18 +202,44 @@ class Call:
     """Seconds of silence one attempt may last."""
     native: Any = None
     """The face's own request object."""
+    source: str = ""
+    """The identity on whose behalf the call is made, where the face knows one: a hash key."""
     # observe
     trace: Any = None
     # deadline
     deadline: float = inf
-    """Absolute, on the runtime's clock."""
+    """Absolute, on the runtime's clock; a route with a time of its own replaces it."""
+    context: Any = None
+    """The request being served that this call is made for, if there is one."""
     # route
     target: Target | None = None
-    # retry
+    route: str = ""
+    """The name of the route that was taken."""
+    rules: Any = None
+    """What that route does besides leading to the target; None: nothing."""
+    sent_path: str | None = None
+    """The path on the wire, where the route rewrites it."""
+    sent_headers: Mapping[str, str] | None = None
+    """The headers on the wire, where the route changes them: a copy."""
+    silence: float = inf
+    """Seconds of silence the route lets an attempt last; `read_timeout` holds as well."""
+    # fallback
+    fell_back: str = ""
+    """The name of the error that a fallback stood in for."""
+    # limit
+    held: Any = None
+    """What the call takes of the limits, if there are any."""
+    # retry, and hedge
     attempts: int = 0
+    credit: Any = None
+    """What its extra attempts are drawn from, in common with the whole tree of calls."""
+    stopped: str = ""
+    """Why a failed attempt was not followed by another; empty when it was, or none failed."""
     # balance
     tried: tuple[Endpoint, ...] = ()
     """Endpoints already picked for this call, in order."""
+    set_cookies: tuple[NewCookie, ...] = ()
+    """Made as hash keys; they go to the caller with the reply."""
 
     @property
     def idempotent(self) -> bool:
@@ -206,8 +254,12 @@ class Attempt:
     # retry
     call: Call
     number: int = 1
+    elsewhere: bool = False
+    """Whether another locality than those already tried would be welcome."""
     # balance
     endpoint: Endpoint | None = None
+    target: Target | None = None
+    """Where it goes instead of the call's target, which has nobody who works."""
     # attempt
     deadline: float = inf
     """Absolute; the earlier of the call's deadline and the per-try timeout."""
@@ -217,6 +269,12 @@ class Attempt:
     """Headers this attempt adds on the wire."""
     verdict: Verdict = Verdict.IGNORED
     """What the outcome means; a cancelled attempt leaves it as it was born: neutral."""
+    seconds: float | None = None
+    """What it took; None while it runs, or if that says nothing about the endpoint."""
+    excused: bool = False
+    """Whether this process, not the endpoint, may be why it timed out."""
+    penalty: float | None = None
+    """If the endpoint failed or refused: for how many seconds it asked to be left alone, or 0."""
 
 
 class Reply:

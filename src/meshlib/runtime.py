@@ -12,12 +12,20 @@ import random
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
 Clock: TypeAlias = Callable[[], float]
 """Seconds since an arbitrary moment; never goes back."""
+
+
+Aside: TypeAlias = Callable[[Coroutine[Any, Any, None]], bool]
+"""Does work that nobody waits for; False: it does not, and has closed it.  The work raises
+nothing."""
 
 
 class Rng(Protocol):
@@ -58,6 +66,33 @@ class Runtime(Protocol):
     async def wait(self, signal: Signal, seconds: float) -> bool:
         """Wait until `signal` is ready, at most `seconds` (inf: for ever); whether it is."""
 
+    def spawn(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Have `work` done beside the call; False: it is not, as too much is under way."""
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether `race` can run two things side by side."""
+
+    async def race(
+        self,
+        first: Coroutine[Any, Any, T],
+        seconds: float,
+        second: Callable[[], Coroutine[Any, Any, T] | None],
+        wins: Callable[[T], bool],
+    ) -> tuple[T | None, T | None]:
+        """Run `first`; if it has not ended after `seconds`, run what `second` makes beside it.
+
+        It is over when one has ended with a result that `wins`, or all have ended.  The other one
+        is cancelled, and has ended when this returns what each came to: None for one that was
+        cancelled or never began.
+        """
+
+
+def nobody(work: Coroutine[Any, Any, None]) -> bool:
+    """The `Aside` of who has none: the work is not done."""
+    work.close()
+    return False
+
 
 def real_clock() -> float:
     """`time.monotonic`, named once."""
@@ -72,17 +107,25 @@ def new_rng() -> random.Random:
 class SyncRuntime:
     """Blocks the calling thread.  Its coroutines never suspend."""
 
-    __slots__ = ("_sleep", "clock", "rng")
+    __slots__ = ("_aside", "_sleep", "clock", "rng")
+
+    concurrent = False
 
     def __init__(
         self,
         clock: Clock = time.monotonic,
         rng: Rng | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        aside: Aside | None = None,
     ) -> None:
         self.clock: Clock = clock
         self.rng: Rng = rng or new_rng()
         self._sleep = sleep
+        self._aside = aside or nobody
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Hand `work` to another thread, if there is one for it."""
+        return self._aside(work)
 
     async def sleep(self, seconds: float) -> None:
         """Block for `seconds`."""
@@ -98,15 +141,38 @@ class SyncRuntime:
             unsubscribe()
         return signal.ready
 
+    async def race(
+        self,
+        first: Coroutine[Any, Any, T],
+        seconds: float,
+        second: Callable[[], Coroutine[Any, Any, T] | None],
+        wins: Callable[[T], bool],
+    ) -> tuple[T | None, T | None]:
+        """Run `first` alone: there is but one thread."""
+        del seconds, second, wins
+        return await first, None
+
 
 class AsyncRuntime:
     """Waits in whatever asyncio loop is running."""
 
-    __slots__ = ("clock", "rng")
+    __slots__ = ("_aside", "clock", "rng")
 
-    def __init__(self, clock: Clock = time.monotonic, rng: Rng | None = None) -> None:
+    concurrent = True
+
+    def __init__(
+        self,
+        clock: Clock = time.monotonic,
+        rng: Rng | None = None,
+        aside: Aside | None = None,
+    ) -> None:
         self.clock: Clock = clock
         self.rng: Rng = rng or new_rng()
+        self._aside = aside or nobody
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Make a task of `work`, if there is room for it."""
+        return self._aside(work)
 
     async def sleep(self, seconds: float) -> None:
         """Suspend for `seconds`."""
@@ -133,6 +199,38 @@ class AsyncRuntime:
         finally:
             unsubscribe()
         return signal.ready
+
+    async def race(
+        self,
+        first: Coroutine[Any, Any, T],
+        seconds: float,
+        second: Callable[[], Coroutine[Any, Any, T] | None],
+        wins: Callable[[T], bool],
+    ) -> tuple[T | None, T | None]:
+        """Run both in tasks of the running loop."""
+        import asyncio
+
+        racers = [asyncio.ensure_future(first)]
+        try:
+            await asyncio.wait(racers, timeout=seconds)
+            other = None if racers[0].done() else second()
+            if other is not None:
+                racers.append(asyncio.ensure_future(other))
+            pending = set(racers)
+            while pending and not any(_won(racer, wins) for racer in racers):
+                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for racer in racers:
+                racer.cancel()
+            await asyncio.wait(racers)
+        if not any(_won(racer, wins) for racer in racers):
+            racers[0].result()  # raises if it was cancelled from within
+        results = [None if racer.cancelled() else racer.result() for racer in racers]
+        return results[0], results[1] if len(results) > 1 else None
+
+
+def _won(racer: asyncio.Future[T], wins: Callable[[T], bool]) -> bool:
+    return racer.done() and not racer.cancelled() and wins(racer.result())
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -14,9 +14,11 @@ from typing import Any
 
 import msgspec
 
-from meshlib.config import Config, UpstreamConfig, parse
+from meshlib.config import Config, ServingConfig, UpstreamConfig, parse
 from meshlib.errors import ConfigError
 
+_NESTED = ("upstreams", "serving")
+"""Settings that need a file, or code."""
 _NOT_SETTINGS = ("MESHLIB_CONFIG", "MESHLIB_DEMO_")
 """Variables of that prefix that mean something to others."""
 
@@ -43,6 +45,8 @@ class Settings(Config, frozen=True):
     zone: str = ""
     upstreams: dict[str, UpstreamConfig] = msgspec.field(default_factory=dict)
     """Settings of calls to other services, by service."""
+    serving: ServingConfig | None = None
+    """How much is let in; None: what documents say."""
 
     def __post_init__(self) -> None:
         self._check("service", expected="the name of this service", ok=bool(self.service))
@@ -84,7 +88,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
         if not variable.startswith("MESHLIB_") or variable.startswith(_NOT_SETTINGS):
             continue
         name = variable.removeprefix("MESHLIB_").lower()
-        if name not in Settings.__struct_fields__ or name == "upstreams":
+        if name not in Settings.__struct_fields__ or name in _NESTED:
             names = sorted(f"MESHLIB_{field.upper()}" for field in _scalars())
             raise ConfigError(variable, text, f"one of {', '.join(names)}")
         found[name] = _value(variable, text, name)
@@ -92,7 +96,7 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _scalars() -> list[str]:
-    return [field for field in Settings.__struct_fields__ if field != "upstreams"]
+    return [field for field in Settings.__struct_fields__ if field not in _NESTED]
 
 
 def _value(variable: str, text: str, name: str) -> str | int:

@@ -7,12 +7,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from meshlib.balance.upstream import Upstream
-from meshlib.config import BALANCERS, BreakerConfig, UpstreamConfig
+from meshlib.config import BALANCERS, HashConfig, HashKeyConfig, OutlierConfig, UpstreamConfig
 from meshlib.model import Attempt, Bound, Call, Endpoint, Snapshot, Verdict
 from meshlib.policy.breaker import State
 from meshlib.testing.clock import FakeClock
 
-BREAKER = BreakerConfig(failures=2, cooldown=1.0, max_cooldown=4.0, jitter=0.0, lease=3.0)
+HASHING = HashConfig(keys=(HashKeyConfig(header="k"),), min_ring=16, table=31)
+
+BREAKER = OutlierConfig(
+    failures=2,
+    success_rate=0.0,
+    cooldown=1.0,
+    max_cooldown=4.0,
+    jitter=0.0,
+    lease=3.0,
+    max_ejected=1.0,
+    min_endpoints=1,
+    panic=0.0,
+)
 ENDPOINTS = st.lists(
     st.builds(Endpoint, st.sampled_from("abcdef"), st.just("h"), st.just(1), st.integers(0, 2)),
     unique_by=lambda endpoint: endpoint.id,
@@ -26,7 +38,7 @@ class Model(RuleBasedStateMachine):
     @initialize(seed=st.integers(0, 99), endpoints=ENDPOINTS)
     def start(self, seed, endpoints):
         self.clock = FakeClock()
-        self.upstream = Upstream("b", self.clock, Random(seed), UpstreamConfig(breaker=BREAKER))
+        self.upstream = Upstream("b", self.clock, Random(seed), UpstreamConfig(outlier=BREAKER))
         self.out = []
         self.update(endpoints)
 
@@ -40,7 +52,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(balancer=st.sampled_from(BALANCERS))
     def configure(self, balancer):
-        self.upstream.configure(UpstreamConfig(balancer=balancer, breaker=BREAKER))
+        self.upstream.configure(UpstreamConfig(balancer=balancer, hashing=HASHING, outlier=BREAKER))
 
     @rule()
     def subset(self):

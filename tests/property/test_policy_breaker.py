@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from meshlib.config import BreakerConfig
+from meshlib.config import OutlierConfig
 from meshlib.model import Verdict
 from meshlib.policy.breaker import UNCOUNTED, Breaker, State
 from meshlib.testing.clock import FakeClock
@@ -25,8 +25,13 @@ class Model(RuleBasedStateMachine):
     @initialize(failures=st.integers(1, 3), seed=st.integers(0, 9))
     def start(self, failures, seed):
         self.clock = FakeClock()
-        self.config = BreakerConfig(
-            failures=failures, cooldown=1.0, max_cooldown=5.0, jitter=0.5, lease=3.0
+        self.config = OutlierConfig(
+            failures=failures,
+            success_rate=0.0,
+            cooldown=1.0,
+            max_cooldown=5.0,
+            jitter=0.5,
+            lease=3.0,
         )
         self.heard = []
         moved = lambda *move: self.heard.append(move)  # noqa: E731

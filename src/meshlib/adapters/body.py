@@ -20,6 +20,7 @@ class BytesBody:
     __slots__ = ("content",)
 
     replayable = True
+    whole = True
     failure: BaseException | None = None
 
     def __init__(self, content: bytes) -> None:
@@ -30,6 +31,8 @@ class _Recorded:
     """What was sent so far, while it is little enough to keep."""
 
     __slots__ = ("_kept", "_size", "_spilled", "failure")
+
+    whole = False
 
     def __init__(self) -> None:
         self._kept: list[bytes] = []

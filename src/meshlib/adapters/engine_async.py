@@ -191,7 +191,7 @@ class AsyncEngine:
 
 async def _send(pool: _Pool, attempt: Attempt, left: float) -> aiohttp.ClientResponse:
     call, body = attempt.call, attempt.call.body
-    silence = call.read_timeout
+    silence = min(call.read_timeout, call.silence)
     try:
         return await pool.request(
             call.method,
@@ -232,11 +232,13 @@ async def _reply(attempt: Attempt, response: aiohttp.ClientResponse) -> Reply:
 def _url(attempt: Attempt) -> URL:
     call = attempt.call
     query = f"?{call.query}" if call.query else ""
-    return URL(f"https://{endpoint_of(attempt).authority}{call.path}{query}", encoded=True)
+    path = call.path if call.sent_path is None else call.sent_path
+    return URL(f"https://{endpoint_of(attempt).authority}{path}{query}", encoded=True)
 
 
 def _headers(attempt: Attempt) -> CIMultiDict[str]:
-    headers = CIMultiDict(attempt.call.headers)
+    call = attempt.call
+    headers = CIMultiDict(call.headers if call.sent_headers is None else call.sent_headers)
     headers.popall("Transfer-Encoding", None)  # aiohttp frames the body, and insists on saying so
     headers.update(attempt.headers)
     return headers

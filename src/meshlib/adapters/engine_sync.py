@@ -139,11 +139,12 @@ class SyncEngine:
 
 def _send(pool: _Pool, attempt: Attempt, left: float) -> urllib3.BaseHTTPResponse:
     call, body = attempt.call, attempt.call.body
+    path = call.path if call.sent_path is None else call.sent_path
     stream = body if isinstance(body, StreamBody) else None
     try:
         return pool.urlopen(
             call.method,
-            f"{call.path}?{call.query}" if call.query else call.path,
+            f"{path}?{call.query}" if call.query else path,
             body=(body.content or None) if isinstance(body, BytesBody) else stream,
             headers=_headers(attempt),
             chunked=stream is not None and "content-length" not in call.headers,
@@ -178,7 +179,7 @@ def _reply(attempt: Attempt, response: urllib3.BaseHTTPResponse) -> Reply:
 
 def _timeout(attempt: Attempt, left: float) -> Timeout:
     """Limits of one socket operation each; urllib3 has none for the sum of the reads."""
-    silence = min(attempt.call.read_timeout, left)
+    silence = min(attempt.call.read_timeout, attempt.call.silence, left)
     return Timeout(
         connect=max(min(attempt.connect_timeout, left), 1e-3),
         read=None if silence == inf else max(silence, 1e-3),
@@ -196,8 +197,10 @@ def _timeout_in(exc: BaseException) -> BaseException:
 
 def _headers(attempt: Attempt) -> urllib3.HTTPHeaderDict:
     headers = urllib3.HTTPHeaderDict()
-    for name, value in attempt.call.headers.items():
+    call = attempt.call
+    for name, value in (call.headers if call.sent_headers is None else call.sent_headers).items():
         headers.add(name, value)
+    headers.pop("Transfer-Encoding", None)  # urllib3 frames the body, and says so
     headers.update(attempt.headers)
     for name in _NOT_ADDED:
         headers.setdefault(name, SKIP_HEADER)

@@ -107,7 +107,7 @@ def _sync_transport(adapter: Face) -> type[Any]:
 
         def handle_request(self, request: Any) -> Any:
             try:
-                call = _call(request, _body(module, request, StreamBody))
+                call = _call(request, _body(module, request, _sync_body))
                 reply = run_sync(self._services(call.service)(call))
             except MeshError as exc:
                 raise adapter.errors.translated(exc) from exc
@@ -141,7 +141,7 @@ def _async_transport(adapter: Face) -> type[Any]:
 
         async def handle_async_request(self, request: Any) -> Any:
             try:
-                call = _call(request, _body(module, request, AsyncStreamBody))
+                call = _call(request, _body(module, request, _async_body))
                 reply = await self._services(call.service)(call)
             except MeshError as exc:
                 raise adapter.errors.translated(exc) from exc
@@ -150,9 +150,67 @@ def _async_transport(adapter: Face) -> type[Any]:
     return AsyncMeshTransport
 
 
-def _body(module: Any, request: Any, streamed: Callable[[Any], Body]) -> Body:
-    """httpx says by the stream's type whether it holds all the bytes."""
-    stream = request.stream
-    return (
-        BytesBody(b"".join(stream)) if isinstance(stream, module.ByteStream) else streamed(stream)
-    )
+def _body(module: Any, request: Any, measured: Callable[[_Length], Body]) -> Body:
+    """httpx says by the stream's type whether it holds all the bytes.
+
+    The engines would send a body that is not as long as its Content-Length says, and the peer would
+    read the rest of it as the next request.
+    """
+    length = _Length(module, request)
+    if not isinstance(request.stream, module.ByteStream):
+        return measured(length)
+    content = b"".join(request.stream)
+    length.add(len(content))
+    length.end()
+    return BytesBody(content)
+
+
+class _Length:
+    """How long a body is, against what its request says."""
+
+    __slots__ = ("_module", "_said", "_size", "request")
+
+    def __init__(self, module: Any, request: Any) -> None:
+        self._module, self.request, self._size = module, request, 0
+        self._said: str | None = request.headers.get("content-length")
+        if self._said is not None and not (self._said.isascii() and self._said.isdecimal()):
+            raise self._lie("no number")
+
+    def add(self, size: int) -> None:
+        """So many bytes more.  Raises the module's LocalProtocolError if they are too many."""
+        self._size += size
+        if self._said is not None and self._size > int(self._said):
+            raise self._lie(f"a body of {self._size} bytes or more")
+
+    def end(self) -> None:
+        """That was all.  Raises the module's LocalProtocolError if it is too little."""
+        if self._said is not None and self._size != int(self._said):
+            raise self._lie(f"a body of {self._size} bytes")
+
+    def _lie(self, what: str) -> Exception:
+        error: Exception = self._module.LocalProtocolError(
+            f"Content-Length: {self._said!r} is sent with {what}", request=self.request
+        )
+        return error
+
+
+def _sync_body(length: _Length) -> Body:
+    return StreamBody(_measured(length))
+
+
+def _measured(length: _Length) -> Iterator[bytes]:
+    for part in length.request.stream:
+        length.add(len(part))
+        yield part
+    length.end()
+
+
+def _async_body(length: _Length) -> Body:
+    return AsyncStreamBody(_measured_async(length))
+
+
+async def _measured_async(length: _Length) -> AsyncIterator[bytes]:
+    async for part in length.request.stream:
+        length.add(len(part))
+        yield part
+    length.end()

@@ -44,7 +44,7 @@ def endpoint_of(attempt: Attempt) -> Endpoint:
 
 def target_service(attempt: Attempt) -> str:
     """The service whose identity the peer must prove."""
-    target = attempt.call.target
+    target = attempt.target or attempt.call.target
     return attempt.call.service if target is None else target.service
 
 

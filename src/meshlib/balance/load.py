@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+from math import inf
 from typing import TypeAlias
 
+from meshlib.balance.latency import Latency
+from meshlib.balance.tally import Tally
 from meshlib.model import Endpoint
 from meshlib.policy.breaker import Breaker
 
@@ -22,16 +25,24 @@ class EndpointState:
     `pending` counts the picks that have not reported yet; it may be read without the lock.
     """
 
-    __slots__ = ("breaker", "endpoint", "key", "lock", "pending")
+    __slots__ = ("breaker", "endpoint", "key", "latency", "lock", "pending", "since", "tally")
 
-    def __init__(self, endpoint: Endpoint, breaker: Breaker) -> None:
+    def __init__(
+        self, endpoint: Endpoint, breaker: Breaker, since: float = -inf, key: Key | None = None
+    ) -> None:
         self.endpoint = endpoint
         """As the latest snapshot has it."""
-        self.key = key_of(endpoint)
+        self.key = key or key_of(endpoint)
         self.breaker = breaker
         self.pending = 0
         self.lock = threading.Lock()
-        """Guards `pending` and the picks that count in it."""
+        """Guards `pending` and `latency`, and the picks that count in them."""
+        self.since = since
+        """When it joined those already known, on the clock; -inf if it was among the first."""
+        self.latency: Latency | None = None
+        """How slow it is: for the balancer that asks, which puts it here."""
+        self.tally: Tally | None = None
+        """What is pending everywhere: for the balancer that asks, which puts it here."""
 
     @property
     def weight(self) -> int:

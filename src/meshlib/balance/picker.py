@@ -7,33 +7,62 @@ puts a new one in its place.  What changes are the counts it reads: those of the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from meshlib.balance.load import EndpointState, Key, key_of
 from meshlib.model import Attempt, Endpoint, Verdict
+from meshlib.policy.breaker import UNCOUNTED
 
 
 class Pick:
     """An endpoint that was chosen, counted as pending until `done`."""
 
-    __slots__ = ("_open", "_permit", "_state", "endpoint")
+    __slots__ = ("_counted", "_open", "_permit", "_state", "endpoint")
 
     def __init__(self, state: EndpointState, permit: int) -> None:
         self.endpoint = state.endpoint
         self._state, self._permit, self._open = state, permit, True
+        self._counted = False
         with state.lock:
             state.pending += 1
 
-    def done(self, verdict: Verdict) -> None:
-        """Say how it ended; Verdict.IGNORED is neutral.  Only the first report counts."""
+    @property
+    def working(self) -> bool:
+        """Whether the endpoint is believed to work, or this is the probe that finds out."""
+        return self._permit != UNCOUNTED
+
+    def done(
+        self,
+        verdict: Verdict,
+        seconds: float | None = None,
+        penalty: float | None = None,
+        *,
+        connected: bool = True,
+    ) -> bool:
+        """Say how it ended; Verdict.IGNORED is neutral.  Whether this is the first report.
+
+        Only the first counts.  `seconds` is what the attempt took, None if that says nothing
+        about the endpoint: it was cancelled.  `penalty` says that it failed, or refused, and for
+        how many seconds it asked to be left alone: 0 if it did not ask.  `connected` is false
+        when no connection came about.
+        """
         state = self._state
         with state.lock:
             if not self._open:
-                return
+                return False
             self._open = False
             state.pending -= 1
-        state.breaker.report(self._permit, verdict)
+            if seconds is not None and state.latency is not None:
+                state.latency.report(verdict, seconds, penalty)
+        self._counted = state.breaker.report(self._permit, verdict, connected=connected)
+        return True
+
+    def take_back(self) -> None:
+        """Undo the blame for a failure that turned out not to be the endpoint's."""
+        if self._counted:
+            self._counted = False
+            self._state.breaker.take_back(self._permit)
 
     def __repr__(self) -> str:
         return f"<Pick {self.endpoint}{'' if self._open else ' (done)'}>"
@@ -57,18 +86,18 @@ class NothingToPick:
         return None
 
 
-def indices_of(tried: Sequence[Endpoint], index: Mapping[Key, int]) -> tuple[int, ...]:
-    """Where the endpoints of `tried` stand; those that are gone are left out."""
-    keys = map(key_of, tried)
-    return tuple(index[key] for key in keys if key in index)
+def keys_of(tried: Sequence[Endpoint]) -> frozenset[Key]:
+    """What to avoid."""
+    return frozenset(map(key_of, tried))
 
 
-def step_aside(index: int, avoid: Collection[int], count: int) -> int:
-    """The first of `count` indices, from `index` on and around, that is not to be avoided.
+def step_aside(states: Sequence[EndpointState], index: int, avoid: Collection[Key]) -> int:
+    """The first index, from `index` on and around, whose endpoint is not to be avoided.
 
     Takes at most one step more than there is to avoid; `index` itself if all are.
     """
     for step in range(len(avoid) + 1):
-        if (beside := (index + step) % count) not in avoid:
+        beside = (index + step) % len(states)
+        if states[beside].key not in avoid:
             return beside
     return index

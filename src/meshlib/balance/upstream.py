@@ -10,16 +10,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from math import inf
 from types import MappingProxyType
 from typing import TypeAlias
 
-from meshlib.balance.build import build_picker
+from meshlib.balance.build import NOWHERE, build_picker
 from meshlib.balance.load import EndpointState, Key, key_of
 from meshlib.balance.picker import Picker
 from meshlib.balance.probing import Probing
-from meshlib.config import UpstreamConfig
-from meshlib.model import Bound, Endpoint, Failed, Pending, Resolution
+from meshlib.balance.session import Sessions
+from meshlib.config import SessionConfig, UpstreamConfig
+from meshlib.model import Bound, Endpoint, Failed, Locality, Pending, Resolution
 from meshlib.policy.breaker import Breaker, State
+from meshlib.policy.poison import PoisonLog
 from meshlib.runtime import Clock, Rng
 from meshlib.watch import Watch
 
@@ -38,11 +41,18 @@ class Upstream:
     """
 
     def __init__(
-        self, service: str, clock: Clock, rng: Rng, config: UpstreamConfig | None = None
+        self,
+        service: str,
+        clock: Clock,
+        rng: Rng,
+        config: UpstreamConfig | None = None,
+        here: Locality = NOWHERE,
     ) -> None:
         self.service = service
-        self._clock, self._rng = clock, rng
+        self._clock, self._rng, self._here = clock, rng, here
         self._config = config or UpstreamConfig()
+        self.poison = PoisonLog(clock, self._config.outlier.poison)
+        """Requests that are themselves to blame."""
         self._resolution: Watch[Resolution] = Watch(Pending())
         self._subsets = NO_SUBSETS
         self._default = ""
@@ -50,6 +60,7 @@ class Upstream:
         self._members: dict[str, tuple[EndpointState, ...]] = {"": ()}
         self._pickers: Mapping[str, Picker] = {}
         # Two locks, so that predicates never run under one that a request may wait for.
+        self._moved = self._breaker_moved  # bound once, not once for each endpoint
         self._writing = threading.Lock()
         self._installing = threading.Lock()
         self._install()
@@ -78,6 +89,15 @@ class Upstream:
         """The endpoints known now, in the snapshot's order, each with its breaker and load."""
         return self._members[""]
 
+    def members(self, subset: str) -> tuple[EndpointState, ...]:
+        """Those of them that are in a subset; the empty name means the default one."""
+        return self._members.get(subset or self._default, ())
+
+    @property
+    def session(self) -> SessionConfig | None:
+        """How a reply tells its caller which endpoint it got, if it shall."""
+        return self._config.session
+
     # ------------------------------------------------------------------ what writers change
 
     def update(self, resolution: Resolution) -> None:
@@ -91,7 +111,7 @@ class Upstream:
             return
         known = resolution.snapshot.endpoints if isinstance(resolution, Bound) else ()
         with self._writing:
-            self._states = {key_of(endpoint): self._state_of(endpoint) for endpoint in known}
+            self._states = {state.key: state for state in map(self._state_of, known)}
             self._regroup()
         self._resolution.set(resolution)
 
@@ -106,23 +126,26 @@ class Upstream:
         """Balance and break by other settings from now on; what was learned stays."""
         with self._writing:
             self._config = config
+            self.poison.configure(config.outlier.poison)
             for state in self._states.values():
-                state.breaker.configure(config.breaker)
+                state.breaker.configure(config.outlier)
             self._install()
 
     # ------------------------------------------------------------------ how
 
     def _state_of(self, endpoint: Endpoint) -> EndpointState:
-        state = self._states.get(key_of(endpoint))
+        key = key_of(endpoint)
+        state = self._states.get(key)
         if state is None:
-            return self._new_state(endpoint)
+            return self._new_state(endpoint, key)
         state.endpoint = endpoint
         return state
 
-    def _new_state(self, endpoint: Endpoint) -> EndpointState:
-        moved = partial(self._breaker_moved, key_of(endpoint))
-        breaker = Breaker(self._clock, self._rng, self._config.breaker, moved)
-        return EndpointState(endpoint, breaker)
+    def _new_state(self, endpoint: Endpoint, key: Key) -> EndpointState:
+        moved = partial(self._moved, key)
+        breaker = Breaker(self._clock, self._rng, self._config.outlier, moved)
+        since = self._clock() if self._states else -inf
+        return EndpointState(endpoint, breaker, since, key)
 
     def _regroup(self) -> None:
         everybody = tuple(self._states.values())
@@ -134,7 +157,7 @@ class Upstream:
         """Build all pickers anew.  Looks at every endpoint, so it is for writers only."""
         with self._installing:
             pickers = {
-                name: build_picker(self._config.balancer, members, self._clock, self._rng)
+                name: build_picker(self._config, members, self._clock, self._rng, self._here)
                 for name, members in self._members.items()
             }
             self._pickers = {**pickers, "": pickers.get(self._default, pickers[""])}
@@ -150,8 +173,9 @@ class Upstream:
         with self._installing:
             state = self._states.get(key)
             for picker in self._pickers.values():
-                if state is not None and isinstance(picker, Probing):
-                    picker.note(state)
+                inner = picker.inner if isinstance(picker, Sessions) else picker
+                if state is not None and isinstance(inner, Probing):
+                    inner.note(state)
 
     def __repr__(self) -> str:
         said = type(self.resolution).__name__.lower()

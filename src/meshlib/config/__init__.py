@@ -7,19 +7,58 @@ shares are fractions 0..1.
 
 from __future__ import annotations
 
+from meshlib.config.balance import (
+    BALANCERS,
+    HashConfig,
+    HashKeyConfig,
+    PeakEwmaConfig,
+    SlowStartConfig,
+)
 from meshlib.config.base import Config, parse
-from meshlib.config.endpoints import BALANCERS, BreakerConfig, ConnectConfig
-from meshlib.config.retry import BackoffConfig, BudgetConfig, RetryConfig
+from meshlib.config.endpoints import (
+    ConnectConfig,
+    LocalityConfig,
+    OutlierConfig,
+    SessionConfig,
+)
+from meshlib.config.limits import (
+    BulkheadConfig,
+    CircuitConfig,
+    ConcurrencyConfig,
+    QuotaConfig,
+    RatesConfig,
+    RouteQuotaConfig,
+    ServingConfig,
+    SharedRatesConfig,
+    ShedConfig,
+)
+from meshlib.config.retry import BackoffConfig, BudgetConfig, HedgeConfig, RetryConfig
 from meshlib.config.upstream import UpstreamConfig
 
 __all__ = [
     "BALANCERS",
     "BackoffConfig",
-    "BreakerConfig",
     "BudgetConfig",
+    "BulkheadConfig",
+    "CircuitConfig",
+    "ConcurrencyConfig",
     "Config",
     "ConnectConfig",
+    "HashConfig",
+    "HashKeyConfig",
+    "HedgeConfig",
+    "LocalityConfig",
+    "OutlierConfig",
+    "PeakEwmaConfig",
+    "QuotaConfig",
+    "RatesConfig",
     "RetryConfig",
+    "RouteQuotaConfig",
+    "ServingConfig",
+    "SessionConfig",
+    "SharedRatesConfig",
+    "ShedConfig",
+    "SlowStartConfig",
     "UpstreamConfig",
     "parse",
 ]

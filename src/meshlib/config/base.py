@@ -56,7 +56,7 @@ def _explained(exc: msgspec.ValidationError, value: object, path: str) -> Config
     reason, _, where = str(exc).partition(" - at `$")
     where = where.rstrip("`")
     if isinstance(cause, ConfigError):
-        field = f"{where}.{cause.path}".lstrip(".")
+        field = f"{where}.{cause.path}".strip(".")
         return ConfigError(f"{path}.{field}", cause.value, cause.why.removeprefix("expected "))
     if "unknown field" in reason:
         where = f"{where}.{reason.rsplit('`', 2)[-2]}"

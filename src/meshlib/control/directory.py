@@ -11,18 +11,27 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from meshlib.balance.upstream import Upstream
-from meshlib.config import UpstreamConfig
+from meshlib.config import ServingConfig, UpstreamConfig
+from meshlib.control.circuits import LoggedCircuits
 from meshlib.control.compile import ServicePlan, compile_plan
 from meshlib.control.registry import ConfigSource, Discovery, Document
+from meshlib.control.routes import NOBODY, Caller
 from meshlib.errors import ConfigError
+from meshlib.model import Target
+from meshlib.observe.events import Listener
 from meshlib.policy.backoff import Backoff
 from meshlib.policy.budget import RetryBudget
+from meshlib.policy.guards import Guards
 from meshlib.runtime import Clock, Rng
 from meshlib.stack.client import Destination
+from meshlib.stack.fallback import InCode
 from meshlib.watch import Watch
+
+NO_FALLBACKS: Mapping[str, InCode] = MappingProxyType({})
 
 _log = logging.getLogger("meshlib.config")
 
@@ -35,10 +44,19 @@ class Directory:
     """Destinations and upstreams by name, each made once."""
 
     def __init__(
-        self, source: Source, *, clock: Clock, rng: Rng, overrides: Mapping[str, UpstreamConfig]
+        self,
+        source: Source,
+        *,
+        clock: Clock,
+        rng: Rng,
+        overrides: Mapping[str, UpstreamConfig],
+        caller: Caller = NOBODY,
+        fallbacks: Mapping[str, InCode] = NO_FALLBACKS,
+        listener: Listener | None = None,
     ) -> None:
         self._source, self._clock, self._rng = source, clock, rng
         self._overrides = overrides
+        self._caller, self._fallbacks, self._listener = caller, fallbacks, listener
         self._lock = threading.RLock()
         self._plans: dict[str, Watch[ServicePlan]] = {}
         self._upstreams: dict[str, Upstream] = {}
@@ -64,9 +82,22 @@ class Directory:
         """All that were called so far, for introspection."""
         return tuple(self._upstreams.values())
 
+    def failover(self, target: Target) -> tuple[Target, ...]:
+        """Where calls to `target` go when nobody there works, in order."""
+        plan = self._plans.get(target.service)
+        lists = plan.value.failover if plan is not None else None
+        return (lists.get(target.subset) or lists.get("*", ())) if lists else ()
+
+    def serving(self, service: str) -> Watch[ServingConfig]:
+        """What documents say `service` is to let in."""
+        with self._lock:
+            return self._plan(service).map(lambda plan: plan.serving)
+
     def _new_destination(self, service: str) -> Destination:
         plan = self._plan(service)
         config = plan.map(lambda value: self._config(service, value))
+        guards = Guards(service, self._clock, self._rng, config.value, LoggedCircuits())
+        config.subscribe(lambda: guards.configure(config.value))
         new = self._destinations[service] = Destination(
             service=service,
             config=config,
@@ -76,6 +107,9 @@ class Directory:
             budget=config.map(lambda value: value.retry.budget).map(
                 lambda budget: RetryBudget(self._clock, budget)
             ),
+            guards=guards,
+            failover=self.failover,
+            fallback=self._fallbacks.get(service),
         )
         return new
 
@@ -83,7 +117,7 @@ class Directory:
         plan = self._plan(service)
         resolution = self._source.endpoints(service)
         config = self._config(service, plan.value)
-        upstream = Upstream(service, self._clock, self._rng, config)
+        upstream = Upstream(service, self._clock, self._rng, config, self._caller.here)
 
         def configure() -> None:
             upstream.configure(self._config(service, plan.value))
@@ -100,20 +134,25 @@ class Directory:
 
     def _plan(self, service: str) -> Watch[ServicePlan]:
         if service not in self._plans:
-            self._plans[service] = _follow(service, self._source.documents(service))
+            self._plans[service] = self._follow(service, self._source.documents(service))
         return self._plans[service]
 
+    def _follow(self, service: str, documents: Watch[tuple[Document, ...]]) -> Watch[ServicePlan]:
+        """The plan the documents make; while they make none, the last one that was good."""
+        plan = Watch(compile_plan(service, (), self._caller))
 
-def _follow(service: str, documents: Watch[tuple[Document, ...]]) -> Watch[ServicePlan]:
-    """The plan the documents make; while they make none, the last one that was good."""
-    plan = Watch(compile_plan(service, ()))
+        def compile_them() -> None:
+            try:
+                plan.set(compile_plan(service, documents.value, self._caller))
+            except ConfigError as exc:
+                self._refused(service, exc)
+                plan.set(plan.value)
 
-    def compile_them() -> None:
-        try:
-            plan.set(compile_plan(service, documents.value))
-        except ConfigError as exc:
-            _log.error("documents of %s are not used, the last good ones stay: %s", service, exc)
-            plan.set(plan.value)
+        documents.subscribe(compile_them)
+        return plan
 
-    documents.subscribe(compile_them)
-    return plan
+    def _refused(self, service: str, error: ConfigError) -> None:
+        _log.error("documents of %s are not used, the last good ones stay: %s", service, error)
+        if self._listener is not None:
+            kind = error.path.partition("/")[0]
+            self._listener.document_refused(kind, service, error)

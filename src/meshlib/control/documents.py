@@ -9,7 +9,7 @@ here: anything else is an error with its path, never ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
@@ -18,6 +18,7 @@ import msgspec
 from meshlib.control.decoding import Duration, Fields, read
 from meshlib.control.entry import Entry
 from meshlib.control.registry import Document
+from meshlib.control.router import HeaderModifiers, ServiceRouter
 from meshlib.control.traffic_policy import TrafficPolicy
 from meshlib.errors import ConfigError
 from meshlib.route.filter import compile_filter
@@ -46,6 +47,44 @@ class ResolverSubset(Fields, frozen=True):
         compile_filter(self.filter)
 
 
+class ResolverRedirect(Fields, frozen=True):
+    """Another service in place of this one."""
+
+    service: str = ""
+    """Empty: this one, another subset of it."""
+    service_subset: str = ""
+    datacenter: str = ""
+
+    def __post_init__(self) -> None:
+        check_here(self.datacenter, path="Datacenter")
+
+
+class FailoverTarget(ResolverRedirect, frozen=True):
+    """Where to go when there is nobody."""
+
+
+class ResolverFailover(Fields, frozen=True):
+    """A list of targets, tried in order; or, in Consul's older form, one of them."""
+
+    service: str = ""
+    service_subset: str = ""
+    datacenters: tuple[str, ...] = ()
+    targets: tuple[FailoverTarget, ...] = ()
+
+    def __post_init__(self) -> None:
+        for number, datacenter in enumerate(self.datacenters):
+            check_here(datacenter, path=f"Datacenters[{number}]")
+        one = self.service or self.service_subset
+        if bool(one) == bool(self.targets):
+            expected = "a list of targets, or a service or subset"
+            raise ConfigError("Targets", len(self.targets), expected)
+
+    def listed(self) -> tuple[FailoverTarget, ...]:
+        """The targets."""
+        one = FailoverTarget(service=self.service, service_subset=self.service_subset)
+        return self.targets or (one,)
+
+
 class ServiceResolver(Entry, frozen=True):
     """Which subsets a service has, and how it is reached."""
 
@@ -55,15 +94,33 @@ class ServiceResolver(Entry, frozen=True):
     """Zero, as in Consul: not said."""
     request_timeout: Duration = Duration(0)
     """Zero, as in Consul: not said."""
+    redirect: ResolverRedirect | None = None
+    """Excludes everything else, as in Consul."""
+    failover: dict[str, ResolverFailover] = msgspec.field(default_factory=dict)
+    """By subset; `*` is for all that are not named."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_redirect()
+        for name in self.failover:
+            if name not in {"*", *self.subsets}:
+                raise ConfigError(f"Failover.{name}", name, f"`*` or {one_of(self.subsets)}")
         for name in self.subsets:
             if not _SUBSET_NAME.fullmatch(name):
                 label = "1 to 63 of a-z, 0-9 and -, which neither begins nor ends it"
                 raise ConfigError(f"Subsets.{name}", name, label)
         if self.default_subset and self.default_subset not in self.subsets:
             raise ConfigError("DefaultSubset", self.default_subset, one_of(self.subsets))
+
+    def _check_redirect(self) -> None:
+        if self.redirect is None:
+            return
+        if not (self.redirect.service or self.redirect.service_subset):
+            raise ConfigError("Redirect", "", "a service to go to")
+        others: dict[str, Collection[str]] = {"Subsets": self.subsets, "Failover": self.failover}
+        for field, names in others.items():
+            if names:
+                raise ConfigError(field, list(names), "nothing beside a Redirect")
 
 
 class SplitterLeg(Fields, frozen=True):
@@ -75,6 +132,10 @@ class SplitterLeg(Fields, frozen=True):
     """Empty: the service of the document."""
     service_subset: str = ""
     """Empty: the default subset of that service."""
+    request_headers: HeaderModifiers = HeaderModifiers()
+    """Changes to what goes this way ..."""
+    response_headers: HeaderModifiers = HeaderModifiers()
+    """... and to what comes back."""
 
 
 class ServiceSplitter(Entry, frozen=True, kw_only=True):
@@ -93,17 +154,20 @@ class ServiceSplitter(Entry, frozen=True, kw_only=True):
             seen.add(destination)
 
 
-AnyEntry: TypeAlias = ServiceDefaults | ServiceResolver | ServiceSplitter | TrafficPolicy
+AnyEntry: TypeAlias = (
+    ServiceDefaults | ServiceResolver | ServiceRouter | ServiceSplitter | TrafficPolicy
+)
 
 KINDS: Mapping[str, type[AnyEntry]] = MappingProxyType(
     {
         "service-defaults": ServiceDefaults,
         "service-resolver": ServiceResolver,
+        "service-router": ServiceRouter,
         "service-splitter": ServiceSplitter,
         "traffic-policy": TrafficPolicy,
     }
 )
-LATER = frozenset({"service-intentions", "service-router"})
+LATER = frozenset({"service-intentions"})
 """Kinds whose meaning is clear, but which this version does not act on."""
 
 
@@ -123,6 +187,13 @@ def decode(document: Document) -> AnyEntry:
         if given not in {"", meant}:
             raise ConfigError(f"{path}.{field}", given, f"{meant!r}, as the document is filed")
     return entry
+
+
+def check_here(datacenter: str, *, path: str) -> None:
+    """Raise ConfigError for a datacenter: only Consul has others."""
+    if datacenter:
+        hint = "leave it out: the services of one control plane are all in one place"
+        raise ConfigError(path, datacenter, "no datacenter, as there is but one", hint=hint)
 
 
 def path_of(kind: str, name: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from meshlib.errors import ConfigError
 from meshlib.model import Attempt, Call, Endpoint, Identity, Verdict
 
 
@@ -66,6 +67,16 @@ class Listener(Protocol):
 
     def call_finished(self, call: Call, outcome: int | BaseException, seconds: float) -> None:
         """One logical call ended, with a status or an error."""
+
+    def call_mirrored(self, service: str, mirror: str, outcome: str) -> None:
+        """A copy of a call to `service`, sent to the service `mirror`, came to an end.
+
+        The outcome is a status, "failed" for a copy without an answer, or "dropped" for one that
+        was not sent, as too many were under way.
+        """
+
+    def document_refused(self, kind: str, name: str, error: ConfigError) -> None:
+        """A document cannot be used; the last good ones stay in force."""
 
     def request_served(self, service: str, inbound: Inbound, status: int, seconds: float) -> None:
         """A served request ended; status 0 when the client went away first."""

@@ -134,5 +134,7 @@ def _record(span: trace.Span, error: BaseException) -> None:
     span.set_attribute("error.type", type(error).__qualname__)
     what = error.what if isinstance(error, MeshError) else str(error)
     span.set_status(Status(StatusCode.ERROR, what))
+    if notes := getattr(error, "__notes__", None):
+        span.set_attribute("meshlib.explanation", "\n".join(notes))
     if isinstance(error, AttemptFailed):
         span.set_attribute("meshlib.sent", error.sent)

@@ -1,10 +1,12 @@
 """
 How many retries a stream of calls may cause.
 
-A limit per call does not bound the load that retries add: three layers of three tries make 27
-requests of one.  A budget does.  Every call deposits a share of a retry, every retry withdraws a
-whole one, both are forgotten after a window, and a small floor lets quiet services retry as well.
-The algorithm is that of Finagle's `RetryBudget` and of `tower::retry::budget::TpsBudget`.
+A limit per call does not bound the load that retries add: when everything fails, three tries are
+three times the load.  A budget does.  Every call deposits a share of a retry, every retry withdraws
+a whole one, both are forgotten after a window, and a small floor lets quiet services retry as well.
+The window is that of Finagle's `RetryBudget` and of `tower::retry::budget::TpsBudget`.  They add
+the floor to the share; here, as in GEP-3388 and in Envoy, the larger of the two counts, so that a
+busy service's load grows by `share` and by nothing more.
 """
 
 from __future__ import annotations
@@ -19,10 +21,10 @@ SLOTS = 10
 
 
 class RetryBudget:
-    """A share of the calls of the last window, and a floor: shared by all that retry together.
+    """A share of the calls of the last window, or a floor: shared by all that retry together.
 
     Over any `SLOTS` slots that end with a withdrawal, the withdrawals are at most `share` of the
-    deposits plus `floor` a second.
+    deposits, or `floor` a second where that is more.
     """
 
     __slots__ = ("_calls", "_clock", "_lock", "_reserve", "_retries", "_share", "_slot", "_width")
@@ -60,7 +62,7 @@ class RetryBudget:
 
     def _left(self) -> float:
         """Whole counts are kept and multiplied here, so that no rounding error can add up."""
-        return self._reserve + self._share * sum(self._calls) - sum(self._retries)
+        return max(self._reserve, self._share * sum(self._calls)) - sum(self._retries)
 
     def _now(self) -> int:
         """The index of the current slot, after emptying those that have left the window."""

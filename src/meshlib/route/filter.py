@@ -140,7 +140,7 @@ class _Compiler:
     def _regex(self, match: Match) -> Callable[[str], bool]:
         """Linear time, and Go's syntax: Python's `re` has neither."""
         try:
-            import re2  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra few filters need
+            import re2  # noqa: PLC0415 - an extra few filters need
         except ImportError:
             hint = "pip install google-re2"
             raise FilterError(

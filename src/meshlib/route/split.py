@@ -26,6 +26,7 @@ from math import log
 
 from meshlib.errors import ConfigError
 from meshlib.model import Call, Target
+from meshlib.route.headers import NO_CHANGES, HeaderChanges
 from meshlib.route.sticky import Sticky
 from meshlib.runtime import Rng
 
@@ -43,6 +44,10 @@ class Leg:
 
     target: Target
     weight: float
+    request: HeaderChanges = NO_CHANGES
+    """Changes to the headers of calls that go this way ..."""
+    response: HeaderChanges = NO_CHANGES
+    """... and of their replies."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from meshlib.errors import ConfigError
 from meshlib.model import Call
+from meshlib.policy.cookies import cookie_value
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110 section 5.6.2: what header names, and RFC 6265 cookie names, are made of."""
@@ -38,23 +39,3 @@ class Sticky:
         if self.header:
             return call.headers.get(self.header, "")
         return cookie_value(call.headers.get("cookie", ""), self.cookie)
-
-
-def cookie_value(header: str, name: str) -> str:
-    """The value of cookie `name` in a Cookie header, without quotes; "" when it is not there.
-
-    The first one counts, as browsers send the most specific path first (RFC 6265 section 5.4).
-    Garbage between semicolons is passed over; nothing raises.
-    """
-    if name not in header:
-        return ""
-    for crumb in header.split(";"):
-        found, equals, value = crumb.partition("=")
-        if equals and found.strip(" \t") == name:
-            return _unquoted(value.strip(" \t"))
-    return ""
-
-
-def _unquoted(value: str) -> str:
-    quoted = len(value) > 1 and value[0] == value[-1] == '"'
-    return value[1:-1] if quoted else value

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from meshlib.errors import ConfigError
 from meshlib.model import Call, Target
+from meshlib.route.rules import Rules
 from meshlib.route.split import Split, whole
 from meshlib.runtime import Rng
 
@@ -32,6 +33,8 @@ class Route:
     split: Split
     match: Match | None = None
     """None takes every call."""
+    rules: Rules | None = None
+    """What else is done to its calls; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,6 @@ def straight(target: Target) -> RouteTable:
     return single(whole(target))
 
 
-def single(split: Split) -> RouteTable:
+def single(split: Split, rules: Rules | None = None) -> RouteTable:
     """The table that has nothing but the route that catches all."""
-    return RouteTable((Route(CATCH_ALL, split),))
+    return RouteTable((Route(CATCH_ALL, split, rules=rules),))

@@ -11,10 +11,20 @@ It fails closed: under a server that does not say which peer it verified, every 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from typing import Any, TypeAlias
 
 from meshlib.observe.events import Inbound
+from meshlib.policy.priority import HEADER, ORDINARY, parse_priority
+from meshlib.serve.abandon import CancelWhenGone
 from meshlib.serve.admission import (
     HEALTH_PATH,
     Admission,
@@ -23,6 +33,8 @@ from meshlib.serve.admission import (
     Refusal,
     claims_identity,
 )
+from meshlib.serve.context import CARRIED, TOO_LATE, context_of
+from meshlib.serve.gated import GatedASGI
 from meshlib.serve.health import HEADERS, health_page
 from meshlib.serve.options import AppOptions
 from meshlib.serve.stages import Stages
@@ -41,6 +53,8 @@ TARGET = "mesh.target"
 """Key of the state under which a server puts a target (bytes) that its path does not show."""
 
 _CLOSE = (b"connection", b"close")
+_PRIORITY = HEADER.encode()
+_CARRIED = frozenset(name.encode() for name in CARRIED)
 
 
 class MeshASGI:
@@ -53,6 +67,9 @@ class MeshASGI:
         """Requests and websockets that the application is busy with."""
         self._options = options
         self._admission = Admission(options.credentials, options.unix)
+        self._run: ASGIApp = CancelWhenGone(app) if options.cancel_abandoned else app
+        if options.gate is not None:
+            self._run = GatedASGI(self._run, options.gate)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one http or websocket scope; anything else is the application's alone."""
@@ -77,11 +94,14 @@ class MeshASGI:
         self, scope: Scope, receive: Receive, send: Send, connection: Connection, target: str
     ) -> None:
         headers = _without_claims(scope["headers"])
-        visit = Visit(self._options, _inbound(scope, headers, connection, target))
+        context = None  # a websocket outlives any deadline, and its calls are trees of their own
+        if scope["type"] == "http":
+            context = context_of(self._options, _carried(scope), edge=connection.edge)
+        visit = Visit(self._options, _inbound(scope, headers, connection, target), context)
         exchange = _Exchange(visit, receive, send, self.stages)
         self.in_flight += 1
         try:
-            await self.app(
+            await (_too_late if visit.late else self._run)(
                 _inner(scope, headers, connection), exchange.receive, exchange.sender(scope)
             )
         except BaseException as error:
@@ -114,7 +134,9 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.start":
-            self._visit.status = message["status"]
+            extra = self._visit.begin_answer(message["status"])
+            if extra:
+                message = _with(message, extra)
             if self._stages.closing:
                 message = _closing(message)
         await self._send(message)
@@ -197,6 +219,7 @@ def _inner(scope: Scope, headers: RawHeaders, connection: Connection) -> Scope:
         **scope["state"],
         "mesh_peer": connection.identity,
         "mesh_edge": connection.edge,
+        "mesh_priority": _priority(scope, connection),
     }
     if connection.peer is not None:
         extensions = scope.get("extensions") or {}
@@ -209,6 +232,32 @@ def _tls(connection: Connection) -> dict[str, Any]:
     peer = connection.peer
     assert peer is not None  # noqa: S101 - asked by the caller
     return {"spiffe_id": str(peer.spiffe_id), "client_cert_der": peer.der}
+
+
+def _carried(scope: Scope) -> dict[str, str]:
+    said = ((name, value) for name, value in scope["headers"] if name in _CARRIED)
+    return {name.decode(): value.decode("latin-1") for name, value in said}
+
+
+def _priority(scope: Scope, connection: Connection) -> int:
+    """What a peer of the mesh says; from anybody else it is not believed."""
+    if connection.identity is None:
+        return ORDINARY
+    said = (value for name, value in scope["headers"] if name == _PRIORITY)
+    return parse_priority(next(said, b"").decode("latin-1"))
+
+
+def _with(message: Message, extra: Iterable[tuple[str, str]]) -> Message:
+    """The message with these headers in place of those an application may have handed on."""
+    raw = {name.encode(): value.encode() for name, value in extra}
+    kept = [pair for pair in message.get("headers", ()) if pair[0].lower() not in raw]
+    return {**message, "headers": [*kept, *raw.items()]}
+
+
+async def _too_late(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """What answers in place of the application when nobody waits for it."""
+    headers = (("content-type", "text/plain; charset=utf-8"),)
+    await _answer(send, 504, f"{TOO_LATE}\n".encode(), headers, close=False)
 
 
 def _closing(message: Message) -> Message:

@@ -21,23 +21,22 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from types import FrameType
-from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from meshlib.errors import MeshError
-from meshlib.serve.admission import Connection
 from meshlib.serve.edge import edge_context
+from meshlib.serve.gthread import Gthread, Worker, answered
+from meshlib.serve.guest import EdgeTlsSocket
 from meshlib.serve.leave import tell
 from meshlib.serve.options import Lease, Listening, ServeOptions
 from meshlib.serve.sockets import BACKLOG, address_of, listen
 from meshlib.serve.stages import Stage
-from meshlib.serve.wsgi import Environ, MeshWSGI, WSGIApp
-from meshlib.trust.tls import MeshContext, peer_of
+from meshlib.serve.wsgi import MeshWSGI, WSGIApp
+from meshlib.trust.tls import MeshContext
 
 _SERVER_SIDE_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 
@@ -51,7 +50,9 @@ def serve_wsgi(app: WSGIApp | MeshWSGI, options: ServeOptions) -> None:
     if threading.current_thread() is not threading.main_thread():
         raise MeshError("gunicorn serves in the main thread only", why="it handles signals")
     mesh = app if isinstance(app, MeshWSGI) else MeshWSGI(app, options)
-    mesh.transport = _Gthread()
+    mesh.transport = Gthread()
+    if mesh.gate is not None:
+        mesh.gate.divide(options.workers)
     main = listen(options.host, options.port, field="port")
     edge = options.edge
     try:
@@ -103,7 +104,7 @@ class _Site(BaseApplication):  # type: ignore[misc]
         # the file is never read: its name is what makes gunicorn ask for a context
         self._set(self.cfg, certfile="/dev/null", context=lambda: self._context)
         if self.options.edge is not None:
-            context = edge_context(self.options.edge, _EdgeTlsSocket)
+            context = edge_context(self.options.edge, EdgeTlsSocket)
             self.edge_config = Config()
             certfile = "/dev/null" if context else None
             self._set(self.edge_config, certfile=certfile, context=lambda: context)
@@ -126,18 +127,20 @@ class _Site(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": math.ceil(options.drain.grace),
             "keepalive": options.keep_alive,
             "logger_class": _Logger,
+            "post_request": answered,
+            "sendfile": False,  # it would bypass the limit on silence, and TLS cannot use it
             "ssl_context": lambda _config, _default: context(),
             "threads": options.threads,
-            "worker_class": _Worker,
+            "worker_class": Worker,
             "workers": options.workers,
         }
         for name, value in settings.items():
             config.set(name, value)
 
-    def _forked(self, _arbiter: Arbiter, _worker: ThreadWorker) -> None:
+    def _forked(self, _arbiter: Arbiter, _worker: Worker) -> None:
         self._context = self.new_context()
 
-    def _worker_started(self, worker: ThreadWorker) -> None:
+    def _worker_started(self, worker: Worker) -> None:
         self._up[0] = 1
         with contextlib.suppress(ProcessLookupError):  # then nobody needs to know
             os.kill(worker.ppid, signal.SIGCHLD)  # the signal that does nothing but wake it up
@@ -201,7 +204,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
         self.log.warning("SIGUSR2 ignored: start another instance instead")
 
     def kill_worker(self, pid: int, sig: int) -> None:
-        """Signal a worker; see `_Worker.init_signals`."""
+        """Signal a worker; see `Worker.init_signals`."""
         super().kill_worker(pid, signal.SIGUSR2 if sig == signal.SIGTERM else sig)
 
     def _register(self) -> None:
@@ -224,96 +227,6 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
             self.murder_workers()
             self.manage_workers()
         return False
-
-
-class _Worker(ThreadWorker):  # type: ignore[misc]
-    """gthread that knows the edge listener, and whom to obey."""
-
-    def init_signals(self) -> None:
-        """Take the order to stop from the arbiter only.
-
-        Service managers and terminals signal the whole group; a worker that stopped by itself would
-        refuse requests while the registry still sends them.  A handler that does nothing, not
-        SIG_IGN, for that would be inherited by programs the application starts.
-        """
-        super().init_signals()
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, lambda *_: None)
-        signal.signal(signal.SIGUSR2, self.handle_exit)
-
-    def run(self) -> None:
-        """Serve, unless the order to stop came before there was anybody to hear it."""
-        if self.app.mesh.stages.closing:
-            self.alive = False
-        super().run()
-
-    def is_parent_alive(self) -> bool:
-        """Whether the arbiter lives; without it the worker stops as if it had been told to."""
-        if not super().is_parent_alive():
-            self.alive = False
-        return bool(self.alive)
-
-    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop at once; an orderly exit would wait for the threads of the pool."""
-        del sig, frame
-        os._exit(0)
-
-    def accept(self, listener: Any) -> None:
-        """Accept a connection, remembering which listener it came in by."""
-        if listener is self.sockets[0]:
-            super().accept(listener)
-            return
-        try:
-            accepted, client = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return  # another worker was faster, or the client has gone
-        self.nr_conns += 1
-        sock = _EdgeSocket(fileno=accepted.detach())
-        self.enqueue_req(TConn(self.app.edge_config, sock, client, listener.getsockname()))
-
-    def handle_request(self, req: Any, conn: TConn) -> bool:
-        """Serve one request in a thread of the pool."""
-        _current.request = req
-        return bool(super().handle_request(req, conn))
-
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answer a request that cannot be served; not a byte to who failed the handshake."""
-        if isinstance(exc, ssl.SSLError):
-            self.log.debug("handshake with %s failed: %s", addr, exc)
-            return
-        super().handle_error(req, client, addr, exc)
-
-    def _cap_keepalive(self, deadline: float) -> None:
-        super()._cap_keepalive(deadline)
-        # gthread would wait the whole grace for connections that never sent anything
-        for conn in self.pending_conns:
-            conn.timeout = min(conn.timeout, deadline)
-
-
-class _EdgeSocket(socket.socket):
-    """A connection accepted by the edge listener."""
-
-
-class _EdgeTlsSocket(ssl.SSLSocket):
-    """The same, with TLS."""
-
-
-_current = threading.local()
-_EDGE = Connection(None, edge=True)
-
-
-class _Gthread:
-    """A `wsgi.Transport`."""
-
-    def connection_of(self, environ: Environ) -> Connection | None:
-        sock = environ.get("gunicorn.socket")
-        if isinstance(sock, (_EdgeSocket, _EdgeTlsSocket)):
-            return _EDGE
-        return Connection(peer_of(sock))
-
-    def close_after(self, environ: Environ) -> None:
-        del environ
-        _current.request.force_close()
 
 
 class _Logger(Logger):  # type: ignore[misc]

@@ -16,6 +16,7 @@ from meshlib.config import Config
 from meshlib.errors import ConfigError
 from meshlib.observe.events import Listener, Tracer
 from meshlib.runtime import Clock, real_clock
+from meshlib.serve.limits import Gate
 from meshlib.trust.bundle import Credentials
 from meshlib.trust.verify import Authorizer
 from meshlib.watch import Watch
@@ -45,6 +46,28 @@ class DrainConfig(Config, frozen=True):
     def __post_init__(self) -> None:
         self._at_least(0, "lame_duck")
         self._positive("deregister", "grace")
+
+
+class PeerLimits(Config, frozen=True):
+    """What a peer may take of a server before it has shown that it is in earnest."""
+
+    handshake: float = 5.0
+    """Seconds to shake hands; a peer of the mesh takes a hundredth."""
+    head: float = 10.0
+    """Seconds from the first byte of a request to the end of its headers; at the edge, from the
+    connection on.  (nginx's client_header_timeout is 60 s, Envoy's default is none.)"""
+    head_bytes: int = 65536
+    """Request line and headers together; h11's limit.  Envoy's is 60 KiB."""
+    silence: float = 30.0
+    """Seconds a WSGI thread waits for the next bytes of a body, or for a peer that does not read
+    its answer: gunicorn's limit of a worker."""
+    newcomers: int = 256
+    """Connections that have not shaken hands (at the edge: not sent a request) at any moment."""
+
+    def __post_init__(self) -> None:
+        self._positive("handshake", "head", "silence")
+        self._at_least(1024, "head_bytes")
+        self._at_least(1, "newcomers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +125,12 @@ class AppOptions:
     """Unix time, seconds: certificates are measured on it."""
     clock: Clock = real_clock
     """Monotonic: requests are measured on it."""
+    edge_deadline: bool = False
+    """Whether a deadline named by a request from the edge is believed."""
+    cancel_abandoned: bool = False
+    """Whether an ASGI handler is cancelled when its client goes away; see `serve.abandon`."""
+    gate: Gate | None = None
+    """How much is let in; None: everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +151,7 @@ class ServeOptions(AppOptions):
     threads: int = 8
     """Threads a process, for WSGI: gunicorn's usual two to four a core, more for waiting."""
     drain: DrainConfig = DrainConfig()
+    limits: PeerLimits = PeerLimits()
     keep_alive: int = 60
     """Seconds an idle connection is kept: three times the 20 s after which clients drop it, so that
     no request meets a connection that is just being closed."""

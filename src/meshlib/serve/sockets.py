@@ -25,7 +25,8 @@ def listen(host: str, port: int, *, field: str) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as exc:
-        raise ConfigError(field, address, f"a host that resolves ({exc})") from exc
+        where_from = "host" if field == "port" else field
+        raise ConfigError(where_from, host, f"a host that resolves ({exc})") from exc
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,10 +1,8 @@
 """
 ASGI applications, served by uvicorn.
 
-uvicorn does not tell an application who is at the other end of a TLS connection.  A subclass of its
-protocol does: it puts a `Connection` into the state every request of that connection starts from,
-and the websocket protocol inherits.  The edge listener differs in nothing but what its protocol
-says of the connection, and in its TLS.
+uvicorn's protocols, extended in `serve.protocols`, say who is at the other end of a connection; the
+edge listener differs in nothing but what its protocol says of the connection, and in its TLS.
 
 How the server leaves, in this order: deregister, lame duck, refuse keep-alive, finish what is in
 flight, end the lease.  A second signal stops at once, a third kills.
@@ -14,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import signal
 import socket
 import ssl
@@ -26,15 +23,16 @@ from typing import Any
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
-from meshlib.errors import ConfigError, MeshError
-from meshlib.serve.admission import Connection
-from meshlib.serve.asgi import CONNECTION, TARGET, ASGIApp, MeshASGI
+from meshlib.errors import MeshError
+from meshlib.serve.acceptor import Acceptor
+from meshlib.serve.asgi import ASGIApp, MeshASGI
 from meshlib.serve.edge import edge_context
 from meshlib.serve.leave import tell
 from meshlib.serve.options import Lease, Listening, ServeOptions
+from meshlib.serve.protocols import FromEdge, FromMesh, Known, chosen, protocol_class
 from meshlib.serve.sockets import BACKLOG, address_of, listen
 from meshlib.serve.stages import Stage
-from meshlib.trust.tls import MeshContext, peer_of
+from meshlib.trust.tls import MeshContext
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _GOODBYE = 1.0
@@ -69,7 +67,7 @@ class AsgiServer(uvicorn.Server):
         context = MeshContext(
             options.credentials, server_side=True, authorize=options.authorize, clock=options.unix
         )
-        super().__init__(_config(app, options, _FromMesh, context))
+        super().__init__(_config(app, options, FromMesh, context))
         self._app, self._options = app, options
         self._main, self._side = main, side
         self._edge_config = _edge_config(app, options)
@@ -106,17 +104,12 @@ class AsgiServer(uvicorn.Server):
         """Start the application and listen, on both listeners."""
         self._loop, self._leaving = asyncio.get_running_loop(), asyncio.Event()
         self._task = asyncio.current_task()
-        await super().startup(sockets)
+        del sockets
+        await super().startup([])
+        self._accept(self._main, self.config)
         if self._side is not None and self._edge_config is not None:
             self._edge_config.load()
-            self.servers.append(
-                await self._loop.create_server(
-                    self._edge_protocol,
-                    sock=self._side,
-                    ssl=self._edge_config.ssl,
-                    backlog=BACKLOG,
-                )
-            )
+            self._accept(self._side, self._edge_config)
 
     async def main_loop(self) -> None:
         """Register, serve until asked to stop, and drain."""
@@ -206,82 +199,19 @@ class AsgiServer(uvicorn.Server):
         for task in list(self.server_state.tasks):
             task.cancel()
 
-    def _edge_protocol(self) -> asyncio.Protocol:
-        config = self._edge_config
-        assert config is not None  # noqa: S101 - there is an edge
-        return config.http_protocol_class(  # type: ignore[call-arg]
-            config=config, server_state=self.server_state, app_state=self.lifespan.state
-        )
+    def _accept(self, listening: socket.socket, config: uvicorn.Config) -> None:
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
 
-
-class _Known(asyncio.Protocol):
-    """Mixed into uvicorn's protocols: says what is known of the connection."""
-
-    app_state: dict[str, Any]
-    transport: asyncio.Transport
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # a copy for this connection alone, which its websocket protocol inherits
-        self.app_state = {**self.app_state, CONNECTION: self.known_of(transport)}
-        super().connection_made(transport)
-
-    def shutdown(self) -> None:
-        """End the connection after its answer, at the drain."""
-        # a second close() makes asyncio's TLS transport forget how to abort()
-        if not self.transport.is_closing():
-            super().shutdown()  # type: ignore[misc]
-
-    def known_of(self, transport: asyncio.BaseTransport) -> Connection:
-        raise AssertionError(transport)
-
-
-class _FromMesh(_Known):
-    def known_of(self, transport: asyncio.BaseTransport) -> Connection:
-        return Connection(peer_of(transport.get_extra_info("ssl_object")))
-
-
-class _FromEdge(_Known):
-    def known_of(self, transport: asyncio.BaseTransport) -> Connection:
-        del transport
-        return Connection(None, edge=True)
-
-
-class _WholeTarget:
-    """Mixed into the httptools protocol, which cuts scheme and host off an absolute target."""
-
-    url: bytes
-    scope: dict[str, Any]
-
-    def on_headers_complete(self) -> None:
-        if not self.url.startswith(b"/"):
-            self.scope["state"][TARGET] = self.url
-        super().on_headers_complete()  # type: ignore[misc]
-
-
-def _protocol(options: ServeOptions, known: type[_Known]) -> type[asyncio.Protocol]:
-    if _chosen("http", options.http, fast="httptools", slow="h11") == "httptools":
-        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: PLC0415
-
-        return type("MeshHttpTools", (known, _WholeTarget, HttpToolsProtocol), {})
-    from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415 - one of two
-
-    return type("MeshH11", (known, H11Protocol), {})
-
-
-def _chosen(field: str, choice: str, *, fast: str, slow: str) -> str:
-    """What "auto" means here.  Raises ConfigError for what is not installed."""
-    installed = importlib.util.find_spec(fast) is not None
-    if choice == "auto":
-        return fast if installed else slow
-    if choice not in {fast, slow}:
-        raise ConfigError(field, choice, f'"auto", "{fast}" or "{slow}"')
-    if choice == fast and not installed:
-        raise ConfigError(field, choice, "a package that is installed", hint=f"pip install {fast}")
-    return choice
+        limits = self._options.limits
+        acceptor: Any = Acceptor(listening, protocol, config.ssl, limits)
+        self.servers.append(acceptor)
 
 
 def _config(
-    app: MeshASGI, options: ServeOptions, known: type[_Known], context: ssl.SSLContext | None
+    app: MeshASGI, options: ServeOptions, known: type[Known], context: ssl.SSLContext | None
 ) -> uvicorn.Config:
     factory: Callable[[Any, Any], ssl.SSLContext] | None = None
     if context is not None:
@@ -289,8 +219,8 @@ def _config(
     return uvicorn.Config(
         app,
         interface="asgi3",
-        http=_protocol(options, known),
-        loop=_chosen("loop", options.loop, fast="uvloop", slow="asyncio"),
+        http=protocol_class(options, known),
+        loop=chosen("loop", options.loop, fast="uvloop", slow="asyncio"),
         ssl_context_factory=factory,
         backlog=BACKLOG,
         timeout_keep_alive=options.keep_alive,
@@ -307,4 +237,4 @@ def _config(
 def _edge_config(app: MeshASGI, options: ServeOptions) -> uvicorn.Config | None:
     if options.edge is None:
         return None
-    return _config(app, options, _FromEdge, edge_context(options.edge, ssl.SSLSocket))
+    return _config(app, options, FromEdge, edge_context(options.edge, ssl.SSLSocket))

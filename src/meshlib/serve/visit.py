@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 
+from meshlib.context import RequestContext
 from meshlib.model import Identity
 from meshlib.observe.events import Inbound
 from meshlib.serve.admission import Head, Refusal
+from meshlib.serve.context import said_back
 from meshlib.serve.options import AppOptions
 
 log = logging.getLogger("meshlib.access")
@@ -20,11 +22,24 @@ log = logging.getLogger("meshlib.access")
 class Visit:
     """Begins when it is made and ends once, in the same context."""
 
-    __slots__ = ("_inbound", "_options", "_span", "_started", "gone", "seconds", "status")
+    __slots__ = (
+        "_context",
+        "_inbound",
+        "_options",
+        "_span",
+        "_started",
+        "_token",
+        "gone",
+        "seconds",
+        "status",
+    )
 
-    def __init__(self, options: AppOptions, inbound: Inbound) -> None:
+    def __init__(
+        self, options: AppOptions, inbound: Inbound, context: RequestContext | None = None
+    ) -> None:
         self._options = options
         self._inbound = inbound
+        self._context = context
         self.status = 0
         """What the application answered; 0 until it does."""
         self.gone = False
@@ -33,17 +48,32 @@ class Visit:
         """How long the answer took; negative until its last byte is out."""
         self._started = options.clock()
         self._span = options.tracer.serve(options.service, inbound)
+        self._token = None if context is None else context.enter()
+
+    @property
+    def late(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self._context is not None and self._context.left <= 0
+
+    def begin_answer(self, status: int) -> list[tuple[str, str]]:
+        """The answer has this status; returns the headers to add to it."""
+        self.status = status
+        return [] if self._context is None else said_back(self._context, self._inbound, status)
 
     def complete(self) -> None:
         """The last byte of the answer is out; the application may go on working."""
         if self.seconds < 0:
             self.seconds = self._options.clock() - self._started
+            if self._context is not None:
+                self._context.ended = True
 
     def end(self, error: BaseException | None = None) -> None:
         """Tell everybody; `error` is what escaped from the application."""
         complete = self.seconds >= 0
         self.complete()
         status = self._outcome(error, complete=complete)
+        if self._context is not None and self._token is not None:
+            self._context.leave(self._token)
         self._span.end(status=status, error=error)
         self._options.listener.request_served(
             self._options.service, self._inbound, status, self.seconds

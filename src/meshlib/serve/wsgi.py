@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote
 
 from meshlib.observe.events import Inbound
+from meshlib.policy.priority import HEADER, ORDINARY, parse_priority
 from meshlib.serve.admission import (
     HEALTH_PATH,
     Admission,
@@ -22,6 +23,8 @@ from meshlib.serve.admission import (
     Refusal,
     claims_identity,
 )
+from meshlib.serve.context import CARRIED, TOO_LATE, context_of
+from meshlib.serve.gated import GatedWSGI
 from meshlib.serve.health import HEADERS, health_page
 from meshlib.serve.options import AppOptions
 from meshlib.serve.stages import Stages
@@ -30,6 +33,9 @@ from meshlib.serve.visit import Visit, log_refusal
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
 WSGIApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_PRIORITY = f"HTTP_{HEADER.upper().replace('-', '_')}"
+_CARRIED = tuple((f"HTTP_{name.upper().replace('-', '_')}", name) for name in CARRIED)
 
 
 class Transport(Protocol):
@@ -63,6 +69,9 @@ class MeshWSGI:
         """Set by the server, before its first request."""
         self._options = options
         self._admission = Admission(options.credentials, options.unix)
+        self.gate = options.gate
+        """How much is let in; the server tells it how many processes share it."""
+        self._gated = None if self.gate is None else GatedWSGI(app, self.gate)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
@@ -88,18 +97,23 @@ class MeshWSGI:
         connection: Connection,
         target: str,
     ) -> Iterable[bytes]:
+        context = context_of(self._options, _carried(environ), edge=connection.edge)
+        priority = parse_priority(environ.get(_PRIORITY))
         _remove_claims(environ)
         environ["mesh.peer"] = connection.identity
         environ["mesh.edge"] = connection.edge
-        visit = Visit(self._options, _inbound(environ, connection, target))
+        environ["mesh.priority"] = ORDINARY if connection.identity is None else priority
+        visit = Visit(self._options, _inbound(environ, connection, target), context)
 
-        def start(status: str, *args: Any) -> Callable[[bytes], object]:
-            visit.status = int(status[:3])
+        def start(
+            status: str, headers: list[tuple[str, str]], *args: Any
+        ) -> Callable[[bytes], object]:
+            extra = visit.begin_answer(int(status[:3]))
             self._end_connection(environ)
-            return start_response(status, *args)
+            return start_response(status, _with(headers, extra) if extra else headers, *args)
 
         try:
-            result = self.app(environ, start)
+            result = (_too_late if visit.late else self._gated or self.app)(environ, start)
         except BaseException as error:
             visit.end(error)
             raise
@@ -230,6 +244,24 @@ def _inbound(environ: Environ, connection: Connection, target: str) -> Inbound:
         (environ.get("REMOTE_ADDR", ""), int(environ.get("REMOTE_PORT") or 0)),
         connection.edge,
     )
+
+
+def _carried(environ: Environ) -> dict[str, str]:
+    return {name: environ[key] for key, name in _CARRIED if key in environ}
+
+
+def _with(
+    headers: Iterable[tuple[str, str]], extra: Iterable[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """`extra` in place of those of the same name that an application may have handed on."""
+    ours = dict(extra)
+    return [*((name, value) for name, value in headers if name.lower() not in ours), *ours.items()]
+
+
+def _too_late(_: Environ, start_response: StartResponse) -> list[bytes]:
+    """What answers in place of the application when nobody waits for it."""
+    headers = (("content-type", "text/plain; charset=utf-8"),)
+    return _answer(start_response, 504, f"{TOO_LATE}\n".encode(), headers)
 
 
 def _refuse(refusal: Refusal, start_response: StartResponse) -> list[bytes]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from meshlib.config import UpstreamConfig
-from meshlib.errors import AttemptFailed, DeadlineExceeded
+from meshlib.context import current
+from meshlib.errors import AttemptFailed, CallError, DeadlineExceeded
 from meshlib.model import Call, Reply
 from meshlib.runtime import Runtime
 from meshlib.stack.service import CallService
@@ -15,6 +16,9 @@ from meshlib.watch import Watch
 @dataclass(frozen=True, slots=True)
 class Deadline:
     """Makes a deadline of the user's timeout or the policy's, and an error of its passing.
+
+    A call made while a request is being served ends with that request's deadline at the latest: its
+    caller does not wait any longer, so nobody would hear the answer.
 
     It bounds the call until its reply begins (a small body is part of that); a streamed body is
     bounded by the read timeout between two chunks, as a download may rightly take longer.
@@ -29,7 +33,20 @@ class Deadline:
 
         async def deadline(call: Call) -> Reply:
             began = clock()
+            context = call.context = current()
             call.deadline = min(call.deadline, began + self._seconds(call))
+            if context is None:
+                return await within(call, began)
+            call.deadline = min(call.deadline, context.deadline)
+            try:
+                if call.deadline <= began:
+                    raise _nobody_waits(call)
+                return await within(call, began)
+            except CallError:
+                context.futile = True
+                raise
+
+        async def within(call: Call, began: float) -> Reply:
             try:
                 return await inner(call)
             except AttemptFailed as exc:
@@ -45,6 +62,14 @@ class Deadline:
             return call.timeout
         policy = self.config.value.timeout
         return max(policy, call.read_timeout) if call.read_timeout != float("inf") else policy
+
+
+def _nobody_waits(call: Call) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"{call.method} http://{call.service}{call.path} was not sent",
+        why="the deadline of the request being served has passed: its caller waits no longer",
+        hint="look at what this service did before, or raise the timeout at the edge",
+    )
 
 
 def _exceeded(call: Call, elapsed: float, last: AttemptFailed) -> DeadlineExceeded:

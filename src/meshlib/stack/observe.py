@@ -8,16 +8,18 @@ from meshlib.errors import CallError
 from meshlib.model import Call, Reply
 from meshlib.observe.events import Listener, Tracer
 from meshlib.runtime import Runtime
+from meshlib.stack.explain import Explainer
 from meshlib.stack.service import CallService
 
 
 @dataclass(frozen=True, slots=True)
 class Observe:
-    """Opens the call's span, tells the listener how it went, names the call in its error."""
+    """Opens the call's span, tells the listener how it went, explains the call in its error."""
 
     runtime: Runtime
     tracer: Tracer
     listener: Listener
+    explain: Explainer
 
     def __call__(self, inner: CallService) -> CallService:
         """Wrap `inner`."""
@@ -31,6 +33,7 @@ class Observe:
             except BaseException as exc:
                 if isinstance(exc, CallError):
                     exc.of(call)
+                    exc.add_note(str(self.explain(call)))
                 listener.call_finished(call, exc, clock() - began)
                 if span is not None:
                     span.end(error=exc)

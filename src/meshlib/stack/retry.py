@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from meshlib.config import UpstreamConfig
+from meshlib.config import RetryConfig, UpstreamConfig
+from meshlib.context import RequestContext
 from meshlib.errors import AttemptFailed
-from meshlib.model import Attempt, Call, Reply, Verdict
+from meshlib.model import Attempt, Call, Reply
 from meshlib.policy.backoff import Backoff
 from meshlib.policy.budget import RetryBudget
-from meshlib.policy.classify import retry_after
+from meshlib.policy.compiled import Compiled
+from meshlib.policy.conditions import Conditions
+from meshlib.policy.credit import Credit
+from meshlib.policy.nack import asked_to_wait, refused_for_good
 from meshlib.runtime import Runtime
 from meshlib.stack.service import AttemptService, CallService
 from meshlib.watch import Watch
@@ -17,7 +21,12 @@ from meshlib.watch import Watch
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Tries again what is known to be safe, while attempts, body, budget and deadline allow."""
+    """Tries again what the settings say, while everything that bounds it allows.
+
+    The bounds: attempts, a body that can be sent again, the deadline, the credit that the whole
+    tree of calls shares, and the budget that all calls to the service share.  The replacement of an
+    attempt that was never sent costs no credit, for no server has seen one more request.
+    """
 
     runtime: Runtime
     config: Watch[UpstreamConfig]
@@ -26,20 +35,31 @@ class Retry:
 
     def __call__(self, inner: AttemptService) -> CallService:
         """Wrap `inner`."""
+        compiled = Compiled(Conditions)
 
         async def retry(call: Call) -> Reply:
+            conditions = _of_route(call) or compiled(self.config.value.retry)
+            call.credit = _credit(call.context, conditions.config.credit)
             self.budget.value.deposit()
             while True:
                 call.attempts += 1
-                attempt = Attempt(call, call.attempts)
+                elsewhere = conditions.config.other_locality and bool(call.tried)
+                attempt = Attempt(call, call.attempts, elsewhere)
                 try:
                     reply = await inner(attempt)
-                except AttemptFailed:
-                    delay = self._delay(attempt, None)
+                except AttemptFailed as exc:
+                    if not conditions.of_error(call, exc):
+                        raise
+                    delay = self._delay(attempt, conditions, None, free=not exc.sent)
                     if delay is None:
                         raise
                 else:
-                    delay = self._delay(attempt, reply)
+                    if refused_for_good(reply):
+                        _give_up(call, "the peer asks not to be tried again")
+                        return reply
+                    if not conditions.of_reply(call, reply):
+                        return reply
+                    delay = self._delay(attempt, conditions, reply, free=False)
                     if delay is None:
                         return reply
                     await reply.discard()
@@ -47,19 +67,56 @@ class Retry:
 
         return retry
 
-    def _delay(self, attempt: Attempt, reply: Reply | None) -> float | None:
-        """Seconds until the next attempt, or None if there shall be none.
-
-        The budget is asked last: a withdrawal that is not used would be lost to others.
-        """
-        call = attempt.call
-        if attempt.verdict is not Verdict.RETRYABLE:
-            return None
-        if attempt.number >= self.config.value.retry.attempts or not call.body.replayable:
-            return None
-        wished = retry_after(reply) or 0.0 if reply is not None else 0.0
+    def _delay(
+        self, attempt: Attempt, conditions: Conditions, reply: Reply | None, *, free: bool
+    ) -> float | None:
+        """Seconds until the next attempt, or None if there shall be none."""
+        call, config = attempt.call, conditions.config
+        wished = asked_to_wait(reply) if reply is not None else 0.0
         delay = max(wished, self.backoff.value.delay(attempt.number, self.runtime.rng))
-        late = self.runtime.clock() + delay >= call.deadline
-        if late or wished > self.config.value.retry.max_retry_after:
-            return None
-        return delay if self.budget.value.try_withdraw() else None
+        obstacle = self._obstacle(call, config, wished, delay) or self._unpaid(call, free=free)
+        if obstacle:
+            _give_up(call, obstacle)
+        return None if obstacle else delay
+
+    def _obstacle(self, call: Call, config: RetryConfig, wished: float, delay: float) -> str:
+        if call.attempts >= config.attempts:
+            return f"all {config.attempts} attempts are made"
+        if not call.body.replayable:
+            return "its body cannot be sent again"
+        if wished > config.max_retry_after:
+            return "the peer asks to be left alone for too long"
+        if self.runtime.clock() + delay >= call.deadline:
+            return "there is no time left"
+        return ""
+
+    def _unpaid(self, call: Call, *, free: bool) -> str:
+        """Draw the attempt from credit and budget; last, as what is drawn in vain is lost."""
+        credit: Credit = call.credit
+        if call.held is not None and not call.held.try_retry():
+            return "too many calls of this process are being tried again"
+        if not free and not credit.left:
+            return "the request's retry credit is spent"
+        if not self.budget.value.try_withdraw():
+            return "the service's retry budget is spent"
+        if not free and not credit.spend():
+            return "the request's retry credit is spent"
+        return ""
+
+
+def _credit(context: RequestContext | None, amount: int) -> Credit:
+    """That of the request being served; a call made for nobody is a tree of its own."""
+    return Credit(amount) if context is None else context.credit_or(amount)
+
+
+def _of_route(call: Call) -> Conditions | None:
+    """What the call's route says of retries; None: as the service's policy says."""
+    conditions: Conditions | None = None if call.rules is None else call.rules.conditions
+    return conditions
+
+
+def _give_up(call: Call, reason: str) -> None:
+    """Say why, and that there is no use in trying the same again further up the tree."""
+    call.stopped = reason
+    if call.context is not None:
+        call.context.futile = True

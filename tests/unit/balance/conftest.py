@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from meshlib.balance.load import EndpointState
-from meshlib.config import BreakerConfig
+from meshlib.config import OutlierConfig
 from meshlib.model import Attempt, Call, Endpoint
 from meshlib.policy.breaker import Breaker
 from meshlib.testing.clock import FakeClock
@@ -38,7 +38,7 @@ def states(endpoints, clock):
 
     def make(*weights):
         return [
-            EndpointState(endpoint, Breaker(clock, Random(0), BreakerConfig()))
+            EndpointState(endpoint, Breaker(clock, Random(0), OutlierConfig()))
             for endpoint in endpoints(*weights)
         ]
 

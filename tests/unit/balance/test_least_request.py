@@ -46,26 +46,7 @@ def test_of_two_the_idler_always_wins(states, attempt):
     assert {"a": 300} == sequential(picker, attempt(), 300)
 
 
-@pytest.mark.parametrize("count", [3, 4])
-def test_of_few_the_idlest_always_wins(states, attempt, count):
-    """Among up to four, all are looked at."""
-    members = states(*[1] * count)
-    for state in members[:-1]:
-        state.pending = 1
-    picker = LeastRequest(members, Random(1))
-    assert {members[-1].endpoint.id: 300} == sequential(picker, attempt(), 300)
-
-
-def test_equally_good_rivals_share_alike(states, attempt):
-    """When one of three is busy, the other two get the same."""
-    members = states(1, 1, 1)
-    members[0].pending = 7
-    seen = sequential(LeastRequest(members, Random(1)), attempt(), 2000)
-    assert 0 == seen["a"]
-    assert abs(seen["b"] - seen["c"]) < 200
-
-
-@pytest.mark.parametrize("count", [5, 8])
+@pytest.mark.parametrize("count", [3, 5, 8])
 def test_the_busiest_of_many_never_wins(states, attempt, count):
     """A distinct rival always beats the one that is busier than everybody."""
     members = states(*[1] * count)
@@ -145,27 +126,3 @@ def test_tried_ones_that_are_gone(states, attempt, endpoints):
     picker = LeastRequest(members, Random(1))
     gone = endpoints(1, 1, 1)[2]
     assert {"a", "b"} == {picker.pick(attempt(gone)).endpoint.id for _ in range(50)}
-
-
-class Counting(list):
-    """A list of states that counts how often one is looked at."""
-
-    looks = 0
-
-    def __getitem__(self, index):
-        self.looks += 1
-        return super().__getitem__(index)
-
-    def __iter__(self):
-        self.looks += len(self)
-        return super().__iter__()
-
-
-def test_a_pick_never_looks_at_all(states, attempt):
-    """However many endpoints there are, a pick looks at two of them."""
-    picker = LeastRequest(states(*[1] * 3000), Random(1))
-    counting = picker._states = Counting(picker._states)
-    for tried in ((), counting[7:9]):
-        counting.looks = 0
-        picker.pick(attempt(*tried))
-        assert counting.looks <= 4

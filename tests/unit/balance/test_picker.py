@@ -80,12 +80,22 @@ def test_nothing_to_pick(attempt):
     assert NothingToPick().pick(attempt()) is None
 
 
-def test_step_aside():
+def test_step_aside(states):
     """The next that is not avoided, around the end; the same if all are avoided."""
-    assert 1 == step_aside(1, (), 3)
-    assert 2 == step_aside(1, (1,), 3)
-    assert 1 == step_aside(2, (2, 0), 3)
-    assert 2 == step_aside(2, (0, 1, 2), 3)
+    members = states(1, 1, 1)
+    a, b, c = (state.key for state in members)
+    assert 1 == step_aside(members, 1, {})
+    assert 2 == step_aside(members, 1, {b})
+    assert 1 == step_aside(members, 2, {c, a})
+    assert 2 == step_aside(members, 2, {a, b, c})
+
+
+def test_only_the_first_report_counts(states):
+    """A pick says whether the report was its first."""
+    [state] = states(1)
+    pick = Pick(state, state.breaker.permit)
+    assert pick.done(Verdict.SUCCESS)
+    assert not pick.done(Verdict.SUCCESS)
 
 
 def test_reprs(states):

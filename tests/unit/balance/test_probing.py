@@ -7,11 +7,11 @@ import pytest
 from meshlib.balance.load import EndpointState
 from meshlib.balance.picker import NothingToPick
 from meshlib.balance.probing import Probing
-from meshlib.config import BreakerConfig
+from meshlib.config import OutlierConfig
 from meshlib.model import Verdict
 from meshlib.policy.breaker import Breaker
 
-CONFIG = BreakerConfig(failures=1, cooldown=1.0, jitter=0.0)
+CONFIG = OutlierConfig(failures=1, cooldown=1.0, jitter=0.0)
 
 
 class Watched(Breaker):

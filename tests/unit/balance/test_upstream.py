@@ -8,16 +8,27 @@ from random import Random
 import pytest
 
 from meshlib.balance.build import BALANCERS
-from meshlib.balance.least_request import LeastRequest
+from meshlib.balance.peak_ewma import PeakEwma
 from meshlib.balance.round_robin import RoundRobin
 from meshlib.balance.upstream import Upstream
 from meshlib.config import BALANCERS as NAMES
-from meshlib.config import BreakerConfig, UpstreamConfig, parse
+from meshlib.config import HashConfig, HashKeyConfig, OutlierConfig, UpstreamConfig, parse
 from meshlib.errors import ConfigError
 from meshlib.model import Bound, Failed, Neg, Pending, Snapshot, Verdict
 from meshlib.policy.breaker import State
 
-BREAKER = BreakerConfig(failures=2, cooldown=1.0, max_cooldown=8.0, jitter=0.0, lease=30.0)
+HASHING = HashConfig(keys=(HashKeyConfig(header="k"),), table=251)
+
+BREAKER = OutlierConfig(
+    failures=2,
+    success_rate=0.0,
+    cooldown=1.0,
+    max_cooldown=8.0,
+    jitter=0.0,
+    max_ejected=1.0,
+    min_endpoints=1,
+)
+"""All but the last may be out: `test_panic.py` and `test_build.py` are about who may."""
 
 
 def bound(endpoints, index=0):
@@ -28,7 +39,7 @@ def bound(endpoints, index=0):
 @pytest.fixture
 def upstream(clock):
     """An upstream whose breakers open after two failures."""
-    return Upstream("b", clock, Random(1), UpstreamConfig(breaker=BREAKER))
+    return Upstream("b", clock, Random(1), UpstreamConfig(outlier=BREAKER))
 
 
 @pytest.fixture
@@ -64,7 +75,7 @@ class TestResolution:
         upstream.update(Pending())
         assert (Pending(), False) == (upstream.resolution, upstream.ready)
         assert upstream.picker().pick(attempt()) is None
-        assert "<Upstream 'b' pending: 0 endpoints, 0 broken, 0 pending, least_request>" == repr(
+        assert "<Upstream 'b' pending: 0 endpoints, 0 broken, 0 pending, peak_ewma>" == repr(
             upstream
         )
 
@@ -74,9 +85,7 @@ class TestResolution:
         assert upstream.ready
         assert {"a", "b"} == set(seen(upstream, attempt()))
         upstream.picker().pick(attempt())
-        assert "<Upstream 'b' bound: 2 endpoints, 0 broken, 1 pending, least_request>" == repr(
-            upstream
-        )
+        assert "<Upstream 'b' bound: 2 endpoints, 0 broken, 1 pending, peak_ewma>" == repr(upstream)
 
     def test_subscribers_find_the_new_picker(self, upstream, attempt, endpoints):
         """Who waits for the first answer is told when the picker is there, and may stop."""
@@ -178,7 +187,9 @@ class TestLearnedState:
         pick = upstream.picker().pick(attempt())
         before = upstream.states()
         upstream.configure(
-            UpstreamConfig(balancer="round_robin", breaker=BreakerConfig(failures=3))
+            UpstreamConfig(
+                balancer="round_robin", outlier=OutlierConfig(failures=3, success_rate=0.0)
+            )
         )
         assert before == upstream.states()
         known.breaker.report(known.breaker.permit, Verdict.FAILURE)
@@ -237,7 +248,7 @@ class TestWeightZero:
     @pytest.mark.parametrize("balancer", NAMES)
     def test_unless_all_have_it(self, upstream, attempt, endpoints, balancer):
         """... unless all have it."""
-        upstream.configure(UpstreamConfig(balancer=balancer))
+        upstream.configure(UpstreamConfig(balancer=balancer, hashing=HASHING))
         upstream.update(bound(endpoints(0, 0)))
         assert {"a", "b"} == set(seen(upstream, attempt()))
 
@@ -253,7 +264,7 @@ class TestBreakers:
     @pytest.mark.parametrize("balancer", NAMES)
     def test_open_ones_are_left_out(self, upstream, attempt, endpoints, balancer):
         """Requests that fail take their endpoint out of the draw, by whatever balancer."""
-        upstream.configure(UpstreamConfig(balancer=balancer, breaker=BREAKER))
+        upstream.configure(UpstreamConfig(balancer=balancer, hashing=HASHING, outlier=BREAKER))
         upstream.update(bound(endpoints(1, 1, 1)))
         failed = 0
         for _ in range(300):
@@ -276,7 +287,7 @@ class TestBreakers:
         assert {"b": 200} == seen(upstream, attempt())
         probe.done(Verdict.SUCCESS)
         assert {"a", "b"} == set(seen(upstream, attempt()))
-        assert isinstance(upstream.picker(), LeastRequest)
+        assert isinstance(upstream.picker(), PeakEwma)
 
     def test_failed_probe(self, upstream, attempt, endpoints, trip, clock):
         """A failed probe keeps it out for twice as long; then the next goes."""
@@ -322,7 +333,7 @@ class TestBreakers:
         probe = upstream.picker().pick(attempt())
         trip("b")
         upstream.update(bound(endpoints(1, 1, 1, 1)))
-        upstream.configure(UpstreamConfig(balancer="round_robin", breaker=BREAKER))
+        upstream.configure(UpstreamConfig(balancer="round_robin", outlier=BREAKER))
         assert {"c", "d"} == set(seen(upstream, attempt()))
         probe.done(Verdict.FAILURE)
         clock.advance(1.0)
@@ -425,12 +436,12 @@ class TestBalancerNames:
         """An unknown balancer is refused with the field, the value and the choices."""
         with pytest.raises(ConfigError, match=r"upstream\.balancer: 'fastest'") as caught:
             parse(UpstreamConfig, {"balancer": "fastest"}, path="upstream")
-        assert "least_request, round_robin" in str(caught.value)
+        assert "random, ring_hash, round_robin" in str(caught.value)
 
     def test_named_balancer_is_used(self, upstream, endpoints):
         """The balancer that is named is the one that picks."""
         upstream.update(bound(endpoints(1)))
-        assert isinstance(upstream.picker(), LeastRequest)
+        assert isinstance(upstream.picker(), PeakEwma)
         upstream.configure(UpstreamConfig(balancer="round_robin"))
         assert isinstance(upstream.picker(), RoundRobin)
 

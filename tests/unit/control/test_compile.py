@@ -7,10 +7,12 @@ import pytest
 
 from meshlib.config import (
     BackoffConfig,
-    BreakerConfig,
     BudgetConfig,
     ConnectConfig,
+    LocalityConfig,
+    OutlierConfig,
     RetryConfig,
+    SessionConfig,
     UpstreamConfig,
 )
 from meshlib.control.compile import compile_plan
@@ -147,13 +149,25 @@ def test_every_setting_of_the_policy_arrives():
                 "Backoff": {"Base": "5ms", "Cap": "50ms"},
                 "Budget": {"Share": 0.5, "Floor": 3, "Window": "1m"},
             },
-            Breaker={
-                "Failures": 7,
+            Outlier={
+                "ConnectFailures": 3,
+                "Failures": 9,
+                "SuccessRate": 0.5,
+                "Requests": 20,
+                "Window": "30s",
                 "Cooldown": "2s",
                 "MaxCooldown": "1m30s",
                 "Jitter": 0.25,
                 "Lease": "11s",
+                "MaxEjected": 0.3,
+                "MinEndpoints": 4,
+                "Bias": 0.2,
+                "Panic": 0.6,
+                "Stall": 0.7,
+                "Poison": "1m",
             },
+            Locality={"Mode": "failover", "Overprovisioning": 1.2, "MinEndpoints": 9},
+            Session={"Cookie": "sid", "Ttl": "1h", "Path": "/shop", "Strict": True},
             Connect={"Timeout": "100ms", "Idle": "9s"},
         )
     )
@@ -166,7 +180,25 @@ def test_every_setting_of_the_policy_arrives():
             backoff=BackoffConfig(base=0.005, cap=0.05),
             budget=BudgetConfig(share=0.5, floor=3.0, window=60.0),
         ),
-        breaker=BreakerConfig(failures=7, cooldown=2.0, max_cooldown=90.0, jitter=0.25, lease=11.0),
+        outlier=OutlierConfig(
+            connect_failures=3,
+            failures=9,
+            success_rate=0.5,
+            requests=20,
+            window=30.0,
+            cooldown=2.0,
+            max_cooldown=90.0,
+            jitter=0.25,
+            lease=11.0,
+            max_ejected=0.3,
+            min_endpoints=4,
+            bias=0.2,
+            panic=0.6,
+            stall=0.7,
+            poison=60.0,
+        ),
+        locality=LocalityConfig(mode="failover", overprovisioning=1.2, min_endpoints=9),
+        session=SessionConfig(cookie="sid", ttl=3600.0, path="/shop", strict=True),
         connect=ConnectConfig(timeout=0.1, idle=9.0),
     )
 
@@ -184,7 +216,8 @@ def names(kind):
 def test_the_policy_document_has_the_fields_of_the_configuration():
     """One to one: a setting that is added to the one must be added to the other."""
     ours = names(TrafficPolicy)
-    for extra in ("kind", "name", "meta", "sticky"):
+    routing = ("routes", "mirror", "fault", "fallback")
+    for extra in ("kind", "name", "meta", "sticky", "serving", *routing):
         del ours[extra]
     assert names(UpstreamConfig) == ours
 
@@ -237,7 +270,8 @@ def test_documents_of_others_are_refused():
 
 def test_a_bad_document_fails_the_plan():
     """The caller keeps the plan it had; nothing is left out."""
-    assert "service-router/backend" == refusal(Document("service-router", "backend", {})).path
+    later = Document("service-intentions", "backend", {})
+    assert "service-intentions/backend" == refusal(later).path
     assert "traffic-policy/backend.Timeout" == refusal(policy(Timeout="x")).path
 
 

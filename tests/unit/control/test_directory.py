@@ -8,7 +8,9 @@ import pytest
 from meshlib.config import UpstreamConfig
 from meshlib.control.directory import Directory
 from meshlib.control.registry import Document
+from meshlib.control.routes import Caller
 from meshlib.model import Attempt, Bound, Call, Endpoint, Snapshot, Target
+from meshlib.observe.quiet import Quiet
 from meshlib.testing.clock import FakeClock
 from meshlib.watch import Watch
 
@@ -95,6 +97,56 @@ def test_a_bad_document_leaves_the_last_good_plan(directory, source, caplog):
         source.document_watches["shop"].set((splitter(0)[0], bad))
     assert Target("shop", "v2") == target(directory)
     assert "the last good ones stay" in caplog.text
+
+
+def test_a_refused_document_is_an_event(source):
+    """The listener hears which kind of document, of which service, and why."""
+    heard = []
+
+    class Ear(Quiet):
+        def document_refused(self, kind, name, error):
+            heard.append((kind, name, error.path))
+
+    directory = Directory(
+        source, clock=FakeClock(), rng=random.Random(1), overrides={}, listener=Ear()
+    )
+    directory.destination("shop")
+    routes = [{"Match": {"HTTP": {"PathRegex": "("}}}]
+    bad = Document("service-router", "shop", {"Routes": routes})
+    source.document_watches["shop"].set((bad,))
+    where = "service-router/shop.Routes[0].Match.HTTP.PathRegex"
+    assert [("service-router", "shop", where)] == heard
+    source.document_watches["shop"].set(splitter(100))
+    assert Target("shop", "v2") == target(directory)
+    assert 1 == len(heard)
+
+
+def test_failover_lists_are_those_of_the_targets_service(directory, source):
+    """By subset, else the star, else nowhere; of a service nobody called, nowhere."""
+    lists = {"*": {"Service": "backup"}, "v2": {"ServiceSubset": "v1"}}
+    body = {"Subsets": {"v1": {}, "v2": {}}, "Failover": lists}
+    destination = directory.destination("shop")
+    assert () == destination.failover(Target("shop"))
+    source.document_watches["shop"].set((Document("service-resolver", "shop", body),))
+    assert (Target("backup"),) == destination.failover(Target("shop"))
+    assert (Target("shop", "v1"),) == destination.failover(Target("shop", "v2"))
+    assert () == destination.failover(Target("stranger"))
+
+
+def test_the_caller_is_known_to_the_routes(source):
+    """Segments and the caller's name reach the table."""
+    caller = Caller("web", {"staff": lambda call: call.path == "/staff"})
+    directory = Directory(
+        source, clock=FakeClock(), rng=random.Random(1), overrides={}, caller=caller
+    )
+    routes = [
+        {"Name": "mine", "Match": {"Segments": ["staff"], "Sources": ["web"]}},
+        {"Name": "theirs", "Match": {"PathPrefix": "/x", "Sources": ["batch"]}},
+    ]
+    table = directory.destination("shop").table
+    source.document_watches["shop"].set((Document("traffic-policy", "shop", {"Routes": routes}),))
+    assert "mine" == table.value.match(Call("shop", path="/staff")).name
+    assert "default" == table.value.match(Call("shop", path="/x")).name
 
 
 def test_settings_of_a_document_reach_the_destination(directory, source):

@@ -73,7 +73,7 @@ def test_good_documents_are_good(kind, body):
         ("service-defaults", {"protocol": "http"}, ".protocol", "http", "Protocol"),
         ("service-resolver", {"Subsets": {"a": {"Fliter": 1}}}, ".Subsets.a.Fliter", 1, "Filter"),
         ("service-splitter", {}, ".Splits", None, "must be given"),
-        ("traffic-policy", {"Retry": {"Attemps": 2}}, ".Retry.Attemps", 2, "Attempts, PerTry"),
+        ("traffic-policy", {"Retry": {"Attemps": 2}}, ".Retry.Attemps", 2, "Attempts, On"),
         ("traffic-policy", {"Retry": {"Budget": {"X": 1}}}, ".Retry.Budget.X", 1, "Share, Floor"),
         # types
         ("service-defaults", [], "", [], "an object, got a list"),
@@ -83,7 +83,13 @@ def test_good_documents_are_good(kind, body):
         ("service-splitter", {"Splits": {}}, ".Splits", {}, "a list"),
         ("service-splitter", {"Splits": [{"Weight": "9"}]}, ".Splits[0].Weight", "9", "a number"),
         ("service-splitter", {"Splits": [{"Weight": True}]}, ".Splits[0].Weight", True, "a number"),
-        ("traffic-policy", {"Balancer": "best"}, ".Balancer", "best", "least_request, round_robin"),
+        (
+            "traffic-policy",
+            {"Balancer": "best"},
+            ".Balancer",
+            "best",
+            "random, ring_hash, round_robin",
+        ),
         ("traffic-policy", {"Retry": {"Attempts": "3"}}, ".Retry.Attempts", "3", "an integer"),
         # envelope
         ("service-defaults", {"Name": "web"}, ".Name", "web", "'backend'"),
@@ -121,7 +127,7 @@ def test_good_documents_are_good(kind, body):
         ("service-resolver", {"ConnectTimeout": 5}, ".ConnectTimeout", 5, "such as"),
         ("service-resolver", {"RequestTimeout": "-1s"}, ".RequestTimeout", "-1s", "not negative"),
         ("traffic-policy", {"Timeout": "0s"}, ".Timeout", "0s", "a duration > 0"),
-        ("traffic-policy", {"Breaker": {"Lease": "0s"}}, ".Breaker.Lease", "0s", "a duration > 0"),
+        ("traffic-policy", {"Outlier": {"Lease": "0s"}}, ".Outlier.Lease", "0s", "a duration > 0"),
         ("traffic-policy", {"Connect": {"Idle": "x"}}, ".Connect.Idle", "x", "such as"),
         # policies
         ("traffic-policy", {"Retry": {"Attempts": 0}}, ".Retry.Attempts", 0, "1..10"),
@@ -140,8 +146,25 @@ def test_good_documents_are_good(kind, body):
             "at least base (1)",
         ),
         ("traffic-policy", {"Retry": {"Budget": {"Share": -1}}}, ".Retry.Budget.Share", -1, ">= 0"),
-        ("traffic-policy", {"Breaker": {"Jitter": 1.5}}, ".Breaker.Jitter", 1.5, "0..1"),
-        ("traffic-policy", {"Breaker": {"Failures": 0}}, ".Breaker.Failures", 0, ">= 1"),
+        ("traffic-policy", {"Outlier": {"Jitter": 1.5}}, ".Outlier.Jitter", 1.5, "0..1"),
+        ("traffic-policy", {"Outlier": {"Failures": 0}}, ".Outlier.Failures", 0, ">= 1"),
+        ("traffic-policy", {"Outlier": {"Panic": 50}}, ".Outlier.Panic", 50, "0..1"),
+        ("traffic-policy", {"Outlier": {"Poison": "-1s"}}, ".Outlier.Poison", "-1s", "negative"),
+        ("traffic-policy", {"Locality": {"Mode": "near"}}, ".Locality.Mode", "near", "zone_aware"),
+        (
+            "traffic-policy",
+            {"Locality": {"Overprovisioning": 0.5}},
+            ".Locality.Overprovisioning",
+            0.5,
+            ">= 1",
+        ),
+        (
+            "traffic-policy",
+            {"Session": {"Cookie": "s", "Path": "shop"}},
+            ".Session.Path",
+            "shop",
+            "begins with /",
+        ),
         # stickiness
         ("traffic-policy", {"Sticky": {}}, ".Sticky", NEITHER, "either a Header or"),
         ("traffic-policy", {"Sticky": {"Header": "x y"}}, ".Sticky.Header", "x y", "a name"),
@@ -164,7 +187,7 @@ def test_a_weight_that_is_no_number_is_refused():
     assert "service-splitter/backend.Splits[1].Weight" == refused.path
 
 
-@pytest.mark.parametrize("kind", ["service-router", "service-intentions"])
+@pytest.mark.parametrize("kind", ["service-intentions"])
 def test_kinds_of_later_versions_are_not_swallowed(kind):
     """A document that nothing would act on is refused, and says so."""
     refused = refusal(kind, {})

@@ -7,12 +7,14 @@ from random import Random
 
 import pytest
 
-from meshlib.config import BreakerConfig
+from meshlib.config import OutlierConfig
 from meshlib.model import Verdict
 from meshlib.policy.breaker import UNCOUNTED, Breaker, State
 from meshlib.testing.clock import FakeClock
 
-CONFIG = BreakerConfig(failures=3, cooldown=1.0, max_cooldown=6.0, jitter=0.0, lease=30.0)
+CONFIG = OutlierConfig(
+    failures=3, success_rate=0.0, cooldown=1.0, max_cooldown=6.0, jitter=0.0, lease=30.0
+)
 
 
 @pytest.fixture
@@ -126,7 +128,7 @@ def test_jitter_comes_on_top(clock):
     """The jitter adds up to its share of the cooldown."""
     rng, added = Random(3), []
     for _ in range(500):
-        breaker = Breaker(clock, rng, BreakerConfig(failures=1, cooldown=10.0, jitter=0.5))
+        breaker = Breaker(clock, rng, OutlierConfig(failures=1, cooldown=10.0, jitter=0.5))
         fail(breaker, 1)
         added.append(breaker.due - clock.now - 10.0)
     assert 0 <= min(added) < 0.2
@@ -215,7 +217,7 @@ def test_a_probe_reports_once(probing):
 def test_configure_keeps_what_was_learned(breaker):
     """With a lower bound, failures counted before count."""
     fail(breaker, 1)
-    breaker.configure(BreakerConfig(failures=2))
+    breaker.configure(OutlierConfig(failures=2, success_rate=0.0))
     fail(breaker, 1)
     assert State.OPEN is breaker.state
     assert "<Breaker open>" == repr(breaker)
@@ -251,3 +253,51 @@ def test_many_threads_one_probe(opened, clock):
     for thread in threads:
         thread.join()
     assert 1 == leases[True]
+
+
+def test_blame_that_is_taken_back_does_not_count(breaker):
+    """A failure that was not the endpoint's brings it no nearer to opening."""
+    for _ in range(20):
+        permit = breaker.permit
+        assert breaker.report(permit, Verdict.FAILURE)
+        breaker.take_back(permit)
+    fail(breaker, 2)
+    assert State.CLOSED is breaker.state
+
+
+def test_the_failure_that_opened_it_can_be_taken_back(breaker, moves):
+    """It closes again: without that failure it had not opened."""
+    permit = breaker.permit
+    fail(breaker)
+    breaker.take_back(permit)
+    assert (State.CLOSED, inf) == (breaker.state, breaker.due)
+    assert [(State.CLOSED, State.OPEN), (State.OPEN, State.CLOSED)] == moves
+    breaker.take_back(permit)
+    fail(breaker, 2)
+    assert State.CLOSED is breaker.state
+
+
+def test_after_a_probe_it_is_too_late_to_take_back(probing):
+    """From then on the probes decide."""
+    breaker, permit = probing
+    breaker.take_back(permit - 2)
+    assert State.HALF_OPEN is breaker.state
+    breaker.report(permit, Verdict.FAILURE)
+    for stale in range(permit + 2):
+        breaker.take_back(stale)
+    assert State.OPEN is breaker.state
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_it_knows_whether_anybody_is_there(clock, connected):
+    """What opened it, and each probe that failed, says whether a connection came about."""
+    breaker = Breaker(clock, Random(1), OutlierConfig(connect_failures=2, failures=2, jitter=0.0))
+    for _ in range(2):
+        breaker.report(breaker.permit, Verdict.RETRYABLE, connected=connected)
+    assert (State.OPEN, not connected) == (breaker.state, breaker.unreachable)
+    clock.now = breaker.due
+    breaker.report(breaker.try_probe(), Verdict.FAILURE, connected=not connected)
+    assert connected is breaker.unreachable
+    clock.now = breaker.due
+    breaker.report(breaker.try_probe(), Verdict.SUCCESS)
+    assert not breaker.unreachable

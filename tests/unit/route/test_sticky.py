@@ -4,7 +4,8 @@ import pytest
 
 from meshlib.errors import ConfigError
 from meshlib.model import Call
-from meshlib.route.sticky import Sticky, cookie_value
+from meshlib.policy.cookies import cookie_value
+from meshlib.route.sticky import Sticky
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,8 @@ def test_the_first_answer_of_discovery_is_waited_for(world):
 
 
 class _Waiting:
+    concurrent = False
+
     def __init__(self, runtime, wait):
         self.clock, self.rng, self.sleep, self.wait = (
             runtime.clock,

@@ -5,9 +5,12 @@ from math import inf
 import pytest
 
 from meshlib.config import BudgetConfig, RetryConfig
+from meshlib.context import RequestContext
 from meshlib.errors import ConnectFailed, Interrupted
-from meshlib.model import Reply
-from meshlib.testing.script import Script, StreamedReply, refused, reset
+from meshlib.model import Endpoint, Locality, Reply
+from meshlib.observe.quiet import Quiet
+from meshlib.policy.credit import Credit
+from meshlib.testing.script import Script, StreamedReply, endpoints, refused, reset
 
 NO_BUDGET = RetryConfig(budget=BudgetConfig(share=0.0, floor=0.0))
 
@@ -131,3 +134,110 @@ def test_an_error_of_the_users_body_is_no_failed_attempt(world):
     with pytest.raises(ZeroDivisionError):
         world.call(Script(ZeroDivisionError()))
     assert world.pending == 0
+
+
+@pytest.fixture
+def served(world):
+    """Calls are made while a request is being served that brought a credit of 4."""
+    context = RequestContext(world.clock, credit=4)
+    token = context.enter()
+    yield context
+    context.leave(token)
+
+
+def test_attempts_share_the_requests_credit(world, served):
+    """Two calls of one request that fail make no more extra attempts than it brought along."""
+    script = Script(503, for_ever=True)
+    for _ in range(5):
+        world.call(script)
+    assert 5 + 4 >= len(script.attempts)
+    assert served.futile
+
+
+def test_credit_is_handed_on_by_halves(world, served):
+    """Each attempt takes half of what is left along; what is not reported back is gone."""
+    script = Script(503, for_ever=True)
+    world.call(script)
+    assert ["2", "0", "0"] == [one.headers["x-mesh-retry-credit"] for one in script.attempts]
+    assert 0 == served.credit.left
+
+
+def test_unspent_credit_comes_back(world, served):
+    """What the server did not need is there for the next attempt, and never more than it got."""
+    for claimed, left in (("2", 4), ("1", 3), ("99", 3), ("-7", 2)):
+        world.call(Script(Reply(200, {"x-mesh-retry-credit": claimed})))
+        assert left == served.credit.left
+
+
+def test_a_connection_that_did_not_come_about_costs_no_credit(world, served):
+    """No server saw one more request, so nothing multiplies: the budget alone is drawn from."""
+    served.credit = Credit(0)
+    assert world.call(Script(refused(), refused(), 200)).status == 200
+    assert not served.futile
+
+
+def test_a_call_for_nobody_has_a_credit_of_its_own(world):
+    """Each call that no request asked for is a tree by itself."""
+    for _ in range(3):
+        script = Script(503, for_ever=True)
+        world.call(script)
+        assert 3 == len(script.attempts)
+
+
+def test_no_means_no(world, served):
+    """A peer that asks not to be tried again is not, and its word is passed on."""
+    script = Script(Reply(503, {"x-mesh-retry": "no"}))
+    assert world.call(script).status == 503
+    assert served.futile
+
+
+def test_an_untouched_post_goes_elsewhere(world):
+    """A peer that did nothing says so, and even a POST is safe to repeat."""
+    script = Script(Reply(503, {"x-mesh-retry": "safe"}), 200)
+    assert world.call(script, method="POST").status == 200
+
+
+def test_why_there_was_no_further_attempt(world):
+    """The call says which bound it met."""
+    calls = []
+
+    class Finished(Quiet):
+        def call_finished(self, call, outcome, seconds):
+            calls.append(call)
+
+    world.listener = Finished()
+    world.call(Script(503, for_ever=True))
+    world.configure(retry=NO_BUDGET)
+    world.call(Script(503))
+    world.call(Script(503, for_ever=True), timeout=1e-9)
+    world.call(Script(200))
+    assert [
+        "all 3 attempts are made",
+        "the service's retry budget is spent",
+        "there is no time left",
+        "",
+    ] == [call.stopped for call in calls]
+
+
+def test_another_locality_is_preferred(world):
+    """With `other_locality` a retry leaves the zone of the attempt that failed."""
+    near, far = Locality("r", "a"), Locality("r", "b")
+    members = endpoints(1, 2, 3, 4, 5)
+    world.bind(
+        *(Endpoint(m.id, m.host, m.port, locality=far if m.port == 1 else near) for m in members)
+    )
+    world.configure(retry=RetryConfig(attempts=2, other_locality=True, credit=100))
+    script = Script(503, for_ever=True)
+    for _ in range(30):
+        world.call(script)
+    pairs = zip(script.endpoints[::2], script.endpoints[1::2], strict=True)
+    left = sum(first.locality != second.locality for first, second in pairs)
+    assert left > 15
+
+
+def test_settings_may_change_while_running(world):
+    """A reload is heard by the next call."""
+    script = Script(500, 500, 200)
+    assert world.call(script).status == 500
+    world.configure(retry=RetryConfig(on=("5xx",)))
+    assert world.call(script).status == 200

@@ -13,7 +13,18 @@ from meshlib.model import Call
 from meshlib.runtime import run_sync
 
 SOURCES = sorted(Path(meshlib.stack.__file__).parent.glob("*.py"))
-ALLOWED = {"inner", "discard", "sleep", "wait", "_first_pick", "_first_table"}
+ALLOWED = {
+    "inner",
+    "discard",
+    "sleep",
+    "wait",
+    "race",
+    "send",
+    "_suffer",
+    "within",
+    "_first_pick",
+    "_first_table",
+}
 
 
 def awaited(tree):

@@ -19,6 +19,8 @@ import httpx2
 import pytest
 import uvloop
 
+from meshlib.adapters.aside_async import Tasks
+from meshlib.adapters.aside_sync import Threads
 from meshlib.adapters.engine_async import AsyncEngine
 from meshlib.adapters.engine_sync import SyncEngine
 from meshlib.adapters.httpx import face
@@ -192,6 +194,7 @@ class Client:
     credentials: Watch
     upstream: Upstream
     config: Watch
+    table: Watch
 
     def bind(self, *members: Server | Endpoint) -> None:
         endpoints = tuple(m.endpoint if isinstance(m, Server) else m for m in members)
@@ -281,23 +284,30 @@ def client(request, ca) -> Client:
 
     adapter = face(module)
     if new_loop:
-        engines = PerLoop(
-            lambda: AsyncEngine(trust, clock=real_clock, idle=20.0), lambda engine: engine.close()
-        )
+
+        async def end(loop):
+            engine, aside = loop
+            await aside.close()
+            await engine.close()
+
+        loops = PerLoop(lambda: (AsyncEngine(trust, clock=real_clock, idle=20.0), Tasks()), end)
 
         def services(_):
-            return stack(engines.current(), AsyncRuntime(rng=rng))
+            engine, aside = loops.current()
+            return stack(engine, AsyncRuntime(rng=rng, aside=aside))
 
         def make(**options):
             return module.AsyncClient(transport=adapter.async_transport(services), **options)
 
-        yield Client(module, make, new_loop, credentials, upstream, config)
+        yield Client(module, make, new_loop, credentials, upstream, config, destination.table)
     else:
         engine = SyncEngine(trust, clock=real_clock, idle=20.0)
-        service = stack(engine, SyncRuntime(rng=rng))
+        aside = Threads()
+        service = stack(engine, SyncRuntime(rng=rng, aside=aside))
 
         def make(**options):
             return module.Client(transport=adapter.transport(lambda _: service), **options)
 
-        yield Client(module, make, None, credentials, upstream, config)
+        yield Client(module, make, None, credentials, upstream, config, destination.table)
+        aside.close()
         engine.close()

@@ -7,16 +7,18 @@ in a file, options as JSON.
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import pickle
+import resource
 import sys
 from pathlib import Path
 
 from meshlib.observe.passthrough import Passthrough
 from meshlib.observe.quiet import Quiet
 from meshlib.serve import serve
-from meshlib.serve.options import DrainConfig, Edge, ServeOptions
+from meshlib.serve.options import DrainConfig, Edge, PeerLimits, ServeOptions
 from meshlib.trust.verify import member_of
 from meshlib.watch import Watch
 
@@ -69,6 +71,14 @@ def wsgi(environ, start_response):
     if path == "/hold":
         tell("held")
         os.read(0, 1)
+    if path == "/broken":
+        raise FileNotFoundError("a file of the application's")
+    if path == "/short":
+        start_response("200 OK", [("Content-Length", "100")])
+        return [b"abc"]
+    if path == "/file":
+        start_response("200 OK", [("Content-Length", "5")])
+        return environ["wsgi.file_wrapper"](io.BytesIO(b"hello"))
     if path == "/pid":
         body = str(os.getpid()).encode()
     else:
@@ -83,6 +93,9 @@ def main(kind, credentials, options):
     if "edge" in chosen:
         chosen["edge"] = Edge.parse(chosen["edge"])
     chosen["drain"] = DrainConfig(**chosen.pop("drain", {}))
+    chosen["limits"] = PeerLimits(**chosen.pop("limits", {}))
+    if files := chosen.pop("files", None):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     tell("pid", os.getpid())
     serve(
         {"asgi": asgi, "wsgi": wsgi}[kind],

@@ -7,8 +7,8 @@ clock, which all processes of one boot share.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from math import inf
 from types import MappingProxyType
 
@@ -102,6 +102,11 @@ class View:
     def dead(self, now: float, boot: str) -> Iterator[Instance]:
         """The rows whose owner has not been heard of in time."""
         return (each for each in self.instances if not each.alive(now, boot))
+
+    def spare(self, silent: Collection[Instance], now: float) -> View:
+        """The same, with these instances as if they had just been heard of."""
+        heard = {each.token: replace(each, expires_at=now + each.ttl) for each in silent}
+        return replace(self, instances=tuple(heard.get(it.token, it) for it in self.instances))
 
 
 def _by_id(endpoint: Endpoint) -> str:

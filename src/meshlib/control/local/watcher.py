@@ -38,7 +38,8 @@ LOOK = 0.5
 class Watcher:
     """Follows the store on a daemon thread, from the first question until `close`.
 
-    If the store becomes unreadable every watch keeps its last value.
+    If the store becomes unreadable every watch keeps its last value; if it cannot be written (a
+    full disk), nobody is taken for dead because of missing heartbeats.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Watcher:
         self._boot = boot_id()
         self._reader = store.reader()
         self._view: View | None = None
-        self._due = self._look_at = -inf
+        self._due = self._look_at = self._mistrust = -inf
         self._endpoints: dict[str, Watch[Resolution]] = {}
         self._documents: dict[str, Watch[tuple[Document, ...]]] = {}
         self._lock = ForkLock(2)
@@ -107,7 +108,10 @@ class Watcher:
         except RegistryUnavailable as exc:
             self._due = -inf
             return Failed(str(exc))
-        ((_, resolution),) = view.resolve([service], self._clock(), self._boot)
+        now = self._clock()
+        if now < self._mistrust:
+            view = view.spare(tuple(view.dead(now, self._boot)), now)
+        ((_, resolution),) = view.resolve([service], now, self._boot)
         return resolution
 
     def _first_documents(self, name: str) -> Watch[tuple[Document, ...]]:
@@ -128,14 +132,34 @@ class Watcher:
             endpoints, documents = dict(self._endpoints), dict(self._documents)
         view = self._reader.view()
         now = self._clock()
+        self._due = -inf  # a dead row not yet removed may come back unannounced
+        self._view = view = self._believe(view, now)
         for service, resolution in view.resolve(endpoints, now, self._boot):
             _tell(endpoints[service], resolution)
         for name, watch in documents.items():
             _tell(watch, view.named(name))
-        self._view, self._due = view, -inf  # a dead row not yet removed may come back unannounced
+
+    def _believe(self, view: View, now: float) -> View:
+        """Remove instances whose time is up, if their silence means something; who is left.
+
+        When nothing can be written, no heartbeat could be either.  Afterwards they have a time to
+        live to be heard of again.
+        """
         dead = tuple(view.dead(now, self._boot))
-        if not dead or self._store.reap(dead) == len(dead):
+        if not dead:
             self._due = view.next_expiry(now, self._boot)
+            return view
+        if now >= self._mistrust:
+            try:
+                if self._store.reap(dead) == len(dead):
+                    self._due = view.next_expiry(now, self._boot)
+            except RegistryUnavailable as exc:
+                self._mistrust = now + max(each.ttl for each in dead)
+                log.warning("silent instances are kept, for nobody can be heard now: %s", exc)
+            else:
+                return view
+        self._due = self._mistrust
+        return view.spare(dead, now)
 
 
 def _tell(watch: Watch[T], value: T) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -97,13 +99,53 @@ def test_silent_instance_expires(world, registration: Register) -> None:
     assert () == world.store.view().instances
 
 
-def test_comes_back_just_before_it_is_reaped(world, registration: Register) -> None:
+def test_silence_means_nothing_while_nobody_can_write(world, registration: Register) -> None:
+    """On a full disk the endpoints stay, and have time to be heard of when there is room again."""
+    world.registrar.register(registration())
+    watch = world.watcher.endpoints("backend")
+    world.watcher.poll_once()
+    world.clock.now += 10
+    with full_disk():
+        with pytest.raises(RegistryUnavailable):
+            world.registrar.beat_once()
+        world.watcher.poll_once()
+    assert ["b1"] == ids(watch)
+    b2 = world.registrar.register(registration("b2"))
+    world.watcher.poll_once()
+    assert ["b1", "b2"] == ids(watch)
+    world.clock.now += 9.9
+    world.registrar.leave(b2)
+    world.watcher.poll_once()
+    assert ["b1"] == ids(watch)
+    world.clock.now += 0.1
+    world.watcher.poll_once()
+    assert [] == ids(watch)
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process can grow."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_comes_back_just_before_it_is_reaped(world, registration: Register, monkeypatch) -> None:
     """A heartbeat between the reading of an expired row and its removal brings it back."""
     world.registrar.register(registration())
     watch = world.watcher.endpoints("backend")
     world.watcher.poll_once()
     world.clock.now += 10
-    watch.subscribe(lambda: None if ids(watch) else world.registrar.beat_once())
+    reap = world.store.reap
+
+    def just_too_late(dead) -> int:
+        world.registrar.beat_once()
+        return reap(dead)
+
+    monkeypatch.setattr(world.store, "reap", just_too_late)
     world.watcher.poll_once()
     assert [] == ids(watch)
     world.watcher.poll_once()

@@ -1,0 +1,54 @@
+"""
+What a caller says about its request's deadline and retry credit, and what is said back.
+
+Only peers of the mesh are believed: the handshake proved who they are.  From the edge nothing is
+taken over; `edge_deadline` lets a gateway that is trusted for it name a deadline, which can only
+make this process wait less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import inf
+
+from meshlib.context import CREDIT, DEADLINE, EXPECTED, RequestContext
+from meshlib.observe.events import Inbound
+from meshlib.policy.credit import read_credit
+from meshlib.policy.nack import NO, RETRY
+from meshlib.serve.options import AppOptions
+
+CARRIED = (DEADLINE, EXPECTED, CREDIT)
+"""The request headers that are read here, in lower case."""
+
+TOO_LATE = "the deadline of this request had passed when it arrived"
+
+
+def context_of(options: AppOptions, said: Mapping[str, str], *, edge: bool) -> RequestContext:
+    """The context of a request that came with these headers, of `CARRIED`."""
+    if not said or (edge and not options.edge_deadline):
+        return RequestContext(options.clock)
+    deadline = min(_seconds(said.get(DEADLINE)), _seconds(said.get(EXPECTED)))
+    return RequestContext(
+        options.clock,
+        deadline=inf if deadline == inf else options.clock() + deadline,
+        credit=None if edge else read_credit(said.get(CREDIT)),
+    )
+
+
+def said_back(context: RequestContext, inbound: Inbound, status: int) -> list[tuple[str, str]]:
+    """The headers an answer of this status carries: unspent credit, and a word against retrying."""
+    if inbound.edge:
+        return []
+    said = []
+    if context.granted:
+        said.append((CREDIT, str(context.unspent())))
+    if status >= 500 and context.futile:
+        said.append((RETRY, NO))
+    return said
+
+
+def _seconds(milliseconds: str | None) -> float:
+    """What a header says; inf when it says nothing that can be read."""
+    if milliseconds is None or not (milliseconds.isascii() and milliseconds.isdigit()):
+        return inf
+    return int(milliseconds[:12]) / 1000
