@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from meshlib.context import _current, current
+
 # The same examples on every run, so that a red build means a changed program.  To hunt for new
 # ones: HYPOTHESIS_PROFILE=search make test
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=100, database=None)
@@ -59,3 +61,12 @@ def no_thread_left() -> Iterator[None]:
         thread.join(LAST_WORDS)
     alive = sorted(thread.name for thread in left if thread.is_alive())
     assert [] == alive, f"threads left running: {', '.join(alive)}"
+
+
+@pytest.fixture(autouse=True)
+def no_request_left() -> Iterator[None]:
+    """Fail a test that leaves a request being served behind: calls of others would belong to it."""
+    yield
+    left = current()
+    _current.set(None)
+    assert left is None, f"still being served: {left!r}"

@@ -20,9 +20,10 @@ class Tasks:
             work.close()
             return False
         task = asyncio.get_running_loop().create_task(work)
-        # `asyncio.run` cancels every registered task before anybody may clean up; these are ended
-        # by `close`, which the end of the loop calls (the "Extending" page of asyncio's manual).
-        asyncio._unregister_task(task)  # noqa: SLF001 - documented there
+        # `asyncio.run` cancels every registered task before anybody may clean up; what is not
+        # registered is ended by `close`, which the end of the loop calls.  The function is meant
+        # for implementers of tasks (asyncio's manual, "Extending"); it does the same for others.
+        asyncio._unregister_task(task)  # noqa: SLF001 - public but for its name
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True

@@ -144,7 +144,7 @@ def test_the_environ(options, server, peer) -> None:
         return []
 
     claims = ("HTTP_X_MESH_PEER", "HTTP_X_SPIFFE_ID", "HTTP_X_FORWARDED_CLIENT_CERT")
-    server.call(MeshWSGI(app, options), HTTP_X_A="1", **dict.fromkeys(claims, "admin"))
+    server.call(MeshWSGI(app, options), HTTP_X_A="1", **dict.fromkeys(claims, "admin")).close()
     assert (peer.identity, False) == (seen["mesh.peer"], seen["mesh.edge"])
     assert "1" == seen["HTTP_X_A"]
     assert not set(claims) & set(seen)
@@ -191,7 +191,7 @@ def test_only_the_closing_stage_ends_connections(options, server) -> None:
     """Decided when the answer begins, so that requests in flight hear of it."""
     app = MeshWSGI(hello, options)
     app.stages.advance(Stage.LAME_DUCK)
-    server.call(app)
+    server.call(app).close()
     assert 0 == server.closes
 
     def drained_meanwhile(environ, start_response):
@@ -199,7 +199,7 @@ def test_only_the_closing_stage_ends_connections(options, server) -> None:
         return hello(environ, start_response)
 
     app.app = drained_meanwhile
-    server.call(app)
+    server.call(app).close()
     assert 1 == server.closes
 
 
