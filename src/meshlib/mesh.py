@@ -9,19 +9,16 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from meshlib.config import ConnectConfig, SharedRatesConfig, UpstreamConfig
+from meshlib.config import SharedRatesConfig, UpstreamConfig
 from meshlib.model import Locality
 from meshlib.observe.quiet import Everybody, Quiet
 from meshlib.observe.tracing import Tracing
-from meshlib.runtime import AsyncRuntime, SyncRuntime, new_rng, real_clock
+from meshlib.runtime import new_rng, real_clock
 from meshlib.settings import Settings, load
-from meshlib.stack.client import client_stack
-from meshlib.stack.service import AttemptService, CallService
 from meshlib.watch import Watch
 
 if TYPE_CHECKING:
@@ -29,29 +26,22 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from meshlib.adapters.aside_async import Tasks
-    from meshlib.adapters.aside_sync import Threads
-    from meshlib.adapters.engine_async import AsyncEngine
-    from meshlib.adapters.engine_sync import SyncEngine
-    from meshlib.adapters.heart import LoopHeart, ThreadHeart
     from meshlib.adapters.httpx import Face
-    from meshlib.adapters.loops import PerLoop
-    from meshlib.adapters.trust import ClientTrust
+    from meshlib.adapters.stacks import Parts
+    from meshlib.adapters.stacks_async import LoopStacks
+    from meshlib.adapters.stacks_sync import SyncStacks
     from meshlib.control.directory import Directory
     from meshlib.control.registry import ControlPlane, Lease
     from meshlib.observe.events import Listener
-    from meshlib.policy.stall import StallMeter
     from meshlib.route.match import Segment
-    from meshlib.runtime import Runtime
     from meshlib.serve.asgi import ASGIApp, MeshASGI
     from meshlib.serve.limits import Gate, Store
     from meshlib.serve.options import AppOptions, Edge
     from meshlib.serve.wsgi import MeshWSGI, WSGIApp
     from meshlib.stack.explain import Explanation
     from meshlib.stack.fallback import InCode
+    from meshlib.stack.service import CallService
     from meshlib.trust.bundle import Credentials
-
-_IDLE = ConnectConfig().idle
 
 
 class Mesh:
@@ -77,7 +67,6 @@ class Mesh:
         self._listener: Listener = Everybody(listeners) if listeners else Quiet()
         self._segments, self._fallbacks = segments or {}, fallbacks or {}
         self._tracer = Tracing()
-        self._sync_services: dict[str, CallService] = {}
 
     # ---- who we are
 
@@ -239,16 +228,9 @@ class Mesh:
 
         Copies of calls that are still under way get two seconds to end.
         """
-        if "_aside" in self.__dict__:
-            self._aside.close()
-        if "_heart" in self.__dict__:
-            self._heart.stop()
-        if "_engine" in self.__dict__:
-            self._engine.close()
-        if "_gate" in self.__dict__:
-            self._gate.close()
-        if "control" in self.__dict__:
-            self.control.close()
+        for name in ("_sync_stacks", "_gate", "control"):
+            if name in self.__dict__:  # what was never used was never made
+                getattr(self, name).close()
 
     def __enter__(self) -> Self:
         return self
@@ -301,94 +283,38 @@ class Mesh:
         return len(self._directory.upstream(self.service).states())
 
     @cached_property
-    def _trust(self) -> ClientTrust:
+    def _parts(self) -> Parts:
+        from meshlib.adapters.stacks import Parts
         from meshlib.adapters.trust import ClientTrust
 
-        return ClientTrust(self.credentials, self.control.spiffe_id)
+        trust = ClientTrust(self.credentials, self.control.spiffe_id)
+        return Parts(self._directory.destination, trust, self._tracer, self._listener)
 
     @cached_property
-    def _engine(self) -> SyncEngine:
-        from meshlib.adapters.engine_sync import SyncEngine
+    def _sync_stacks(self) -> SyncStacks:
+        from meshlib.adapters.stacks_sync import SyncStacks
 
-        return SyncEngine(self._trust, clock=real_clock, idle=_IDLE)
-
-    @cached_property
-    def _loops(self) -> PerLoop[_Loop]:
-        from meshlib.adapters.aside_async import Tasks
-        from meshlib.adapters.engine_async import AsyncEngine
-        from meshlib.adapters.heart import LoopHeart
-        from meshlib.adapters.loops import PerLoop
-
-        def make() -> _Loop:
-            engine = AsyncEngine(self._trust, clock=real_clock, idle=_IDLE)
-            return _Loop(engine, Tasks(), LoopHeart(real_clock))
-
-        async def end(loop: _Loop) -> None:
-            loop.heart.stop()
-            await loop.aside.close()
-            await loop.engine.close()
-
-        return PerLoop(make, end)
+        return SyncStacks(self._parts)
 
     @cached_property
-    def _heart(self) -> ThreadHeart:
-        from meshlib.adapters.heart import ThreadHeart
+    def _loop_stacks(self) -> LoopStacks:
+        from meshlib.adapters.stacks_async import LoopStacks
 
-        return ThreadHeart(real_clock)
-
-    @cached_property
-    def _aside(self) -> Threads:
-        from meshlib.adapters.aside_sync import Threads
-
-        return Threads()
+        return LoopStacks(self._parts)
 
     def _services(self, service: str) -> CallService:
-        """The synchronous stack to `service`."""
-        stack = self._sync_services.get(service)
-        if stack is None:
-            self._heart.start()
-            runtime = SyncRuntime(aside=self._aside)
-            stack = self._stack(service, self._engine, runtime, self._heart.meter)
-            stack = self._sync_services.setdefault(service, stack)
-        return stack
+        """The synchronous stack to `service`; nothing is made before it is asked for."""
+        return self._sync_stacks(service)
 
     def _services_of_loop(self, service: str) -> CallService:
         """The stack to `service` of the running event loop."""
-        loop = self._loops.current()
-        stack = loop.services.get(service)
-        if stack is None:
-            runtime = AsyncRuntime(aside=loop.aside)
-            stack = self._stack(service, loop.engine, runtime, loop.heart.meter)
-            loop.services[service] = stack
-        return stack
-
-    def _stack(
-        self, service: str, engine: AttemptService, runtime: Runtime, stalls: StallMeter
-    ) -> CallService:
-        return client_stack(
-            self._directory.destination(service),
-            engine,
-            runtime=runtime,
-            tracer=self._tracer,
-            listener=self._listener,
-            stalls=stalls,
-        )
+        return self._loop_stacks(service)
 
     @staticmethod
     def _face(module: ModuleType) -> Face:
         from meshlib.adapters.httpx import face
 
         return face(module)
-
-
-@dataclass(slots=True)
-class _Loop:
-    """What belongs to one event loop."""
-
-    engine: AsyncEngine
-    aside: Tasks
-    heart: LoopHeart
-    services: dict[str, CallService] = field(default_factory=dict)
 
 
 def _httpx() -> ModuleType:
