@@ -61,9 +61,8 @@ class Mesh:
         fallbacks: Mapping[str, InCode] | None = None,
         **settings: Any,
     ) -> None:
-        given = {"service": service, **settings}
+        given = {"service": service, "upstreams": upstreams, **settings}
         self.settings: Settings = load(given)
-        self._overrides = {**self.settings.upstreams, **(upstreams or {})}
         self._listener: Listener = Everybody(listeners) if listeners else Quiet()
         self._segments, self._fallbacks = segments or {}, fallbacks or {}
         self._tracer = Tracing()
@@ -257,7 +256,7 @@ class Mesh:
             self.control,
             clock=real_clock,
             rng=new_rng(),
-            overrides=self._overrides,
+            overrides=self.settings.upstreams,
             caller=Caller(self.service, self._segments, self._locality),
             fallbacks=self._fallbacks,
             listener=self._listener,

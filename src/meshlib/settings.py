@@ -63,7 +63,10 @@ def load(given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
     """
     environ = os.environ if environ is None else environ
     merged = {**_file(environ), **_environment(environ)}
+    named = {**merged.get("upstreams", {}), **(given.get("upstreams") or {})}
     merged |= {name: value for name, value in given.items() if value is not None}
+    # plain data, as a constructor looks at the values it is given but not at their types
+    merged["upstreams"] = msgspec.to_builtins(named)
     if "service" not in merged:
         raise ConfigError("service", None, "the name of this service", hint='write Mesh("name")')
     return parse(Settings, merged, path="mesh")

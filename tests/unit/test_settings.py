@@ -41,6 +41,17 @@ def test_upstreams_come_out_of_the_file(tmp_path):
     assert {"backend": UpstreamConfig(timeout=3.0)} == load({"service": "a"}, {}).upstreams
 
 
+def test_code_beats_the_file_service_by_service(tmp_path):
+    """What code says of one service leaves what the file says of another."""
+    (tmp_path / "meshlib.toml").write_text(
+        "[upstreams.b]\ntimeout = 3.0\n[upstreams.c]\ntimeout = 3.0\n"
+    )
+    upstreams = load(
+        {"service": "a", "upstreams": {"c": UpstreamConfig(timeout=1.0)}}, {}
+    ).upstreams
+    assert {"b": UpstreamConfig(timeout=3.0), "c": UpstreamConfig(timeout=1.0)} == upstreams
+
+
 def test_the_file_may_have_another_name(tmp_path):
     """MESHLIB_CONFIG names the file."""
     other = tmp_path / "other.toml"
@@ -57,6 +68,11 @@ def test_the_file_may_have_another_name(tmp_path):
         ({"service": "a", "weight": -1}, "mesh.weight"),
         ({"service": "a", "control": "zookeeper"}, "mesh.control"),
         ({"service": "a", "upstreams": {"b": {"timeout": -1}}}, "mesh.upstreams[...].timeout"),
+        ({"service": "a", "upstreams": {"b": 7}}, "mesh.upstreams[...]"),
+        (
+            {"service": "a", "upstreams": {"b": UpstreamConfig(retry={"attempts": 0})}},
+            "mesh.upstreams[...].retry.attempts",
+        ),
         ({}, "service"),
     ],
 )
