@@ -5,11 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from functools import partial
+from statistics import median
 
 from _common import Result, at_most, cpu_seconds, interleaved, name_of, ratio, run, spread
 
 from meshlib.balance.upstream import Upstream
-from meshlib.config import UpstreamConfig
+from meshlib.config import (
+    BulkheadConfig,
+    CircuitConfig,
+    ConcurrencyConfig,
+    QuotaConfig,
+    RetryConfig,
+    UpstreamConfig,
+)
 from meshlib.model import Attempt, Bound, Call, Endpoint, Reply, Snapshot, Target
 from meshlib.observe.quiet import Quiet
 from meshlib.observe.tracing import Tracing
@@ -32,10 +40,23 @@ async def engine(attempt: Attempt) -> Reply:
     return Reply(200)
 
 
-def stack(count: int) -> CallService:
+EVERYTHING = UpstreamConfig(
+    retry=RetryConfig(adaptive_timeout=True),
+    rate=QuotaConfig(limit=1e9),
+    concurrency=ConcurrencyConfig(),
+    bulkhead=BulkheadConfig(),
+    circuit=CircuitConfig(),
+)
+"""What is off until somebody asks for it, asked for; hedging needs an event loop."""
+
+
+PLAIN = UpstreamConfig()
+
+
+def stack(count: int, settings: UpstreamConfig = PLAIN) -> CallService:
     """The real client stack over `count` endpoints."""
     runtime = SyncRuntime()
-    config = Watch(UpstreamConfig(), ready=True)
+    config = Watch(settings, ready=True)
     upstream = Upstream("shop", real_clock, runtime.rng, config.value)
     members = tuple(Endpoint(f"i-{n}", "127.0.0.1", n % 65_000 + 1) for n in range(count))
     upstream.update(Bound(Snapshot("shop", members)))
@@ -65,22 +86,26 @@ def bare() -> None:
 def measure() -> Iterator[Result]:
     """See the module."""
     name = name_of(__file__)
-    few, many = stack(3), stack(3_000)
+    few, many, full = stack(3), stack(3_000), stack(3, EVERYTHING)
     costs = interleaved(
         {
             "bare": lambda: cpu_seconds(bare),
             "few": lambda: cpu_seconds(partial(calls, few)),
             "many": lambda: cpu_seconds(partial(calls, many)),
+            "full": lambda: cpu_seconds(partial(calls, full)),
         },
         rounds=ROUNDS,
     )
-    net = [
-        (mine - theirs) / CALLS * 1e6
-        for mine, theirs in zip(costs["few"], costs["bare"], strict=True)
-    ]
-    typical = sorted(net)[len(net) // 2]
-    detail = f"{LAYERS} layers, net of the bare engine, Python {sys.version.split()[0]}"
-    yield at_most(name, "CPU of one call through the stack", typical, 20, "us", detail)
+    python = f"net of the bare engine, Python {sys.version.split()[0]}"
+    for case, name_of_case, bound in (
+        ("few", "CPU of one call through the stack", 20),
+        ("full", "the same with every policy on", 40),
+    ):
+        net = [
+            (mine - theirs) / CALLS * 1e6
+            for mine, theirs in zip(costs[case], costs["bare"], strict=True)
+        ]
+        yield at_most(name, name_of_case, median(net), bound, "us", f"{LAYERS} layers, {python}")
     growth = ratio(costs["many"], costs["few"])
     yield at_most(
         name,
