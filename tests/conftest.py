@@ -32,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real_component() -> Callable[[str], str]:
     """Find the program of that name: without it the test fails in CI and is skipped elsewhere."""
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -23,7 +23,7 @@ from meshlib.policy.limiter import Asked, OverLimit, limit_headers
 from meshlib.policy.rates import Rates, Visitor
 from meshlib.policy.shared import SharedRates
 from meshlib.policy.shed import Shedder
-from meshlib.runtime import Clock, Rng
+from meshlib.runtime import Clock, Rng, run_sync
 from meshlib.serve.shed import Sensor
 from meshlib.watch import Watch
 
@@ -51,6 +51,9 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+_Take: TypeAlias = Callable[[Store, Asked], Coroutine[Any, Any, OverLimit | None]]
 
 
 class _Shared(NamedTuple):
@@ -110,30 +113,23 @@ class Gate:
 
     def turned_by_all(self, visitor: Visitor) -> Turned | None:
         """The same for the shared rates; blocks for their timeout at most."""
-        shared = self._shared
-        if shared is None:
-            return None
-        over: OverLimit | None
-        if shared.rates.due():
-            try:
-                over = shared.store.take(shared.rates.asked(visitor))
-            except MeshError as exc:
-                _note_failure(shared.rates, exc)
-            else:
-                _note_answer(shared.rates)
-                return None if over is None else _too_many(over)
-        over = shared.rates.without_store(visitor)
-        return None if over is None else _too_many(over)
+
+        async def take(store: Store, asked: Asked) -> OverLimit | None:
+            return store.take(asked)
+
+        return run_sync(self._turned_by_all(visitor, take))
 
     async def turned_by_all_async(self, visitor: Visitor) -> Turned | None:
         """The same in an event loop."""
+        return await self._turned_by_all(visitor, lambda store, asked: store.take_async(asked))
+
+    async def _turned_by_all(self, visitor: Visitor, take: _Take) -> Turned | None:
         shared = self._shared
         if shared is None:
             return None
-        over: OverLimit | None
         if shared.rates.due():
             try:
-                over = await shared.store.take_async(shared.rates.asked(visitor))
+                over = await take(shared.store, shared.rates.asked(visitor))
             except MeshError as exc:
                 _note_failure(shared.rates, exc)
             else:

@@ -30,9 +30,9 @@ def tools_of(program, real):
 
 
 @pytest.fixture(scope="session")
-def postgres(folder, find_component):
+def postgres(folder, real_component):
     """The conninfo of a running PostgreSQL."""
-    tools, home = tools_of("initdb", find_component), folder / "pg"
+    tools, home = tools_of("initdb", real_component), folder / "pg"
     home.mkdir()
     # The server refuses to run as root; Debian's package brings a user for it.
     user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
@@ -53,10 +53,10 @@ def postgres(folder, find_component):
 
 
 @pytest.fixture(scope="session")
-def redis_socket(folder, find_component):
+def redis_socket(folder, real_component):
     """The unix socket of a running Redis."""
     path = folder / "redis.sock"
-    command = [find_component("redis-server"), "--port", "0", "--unixsocket", str(path)]
+    command = [real_component("redis-server"), "--port", "0", "--unixsocket", str(path)]
     quiet = ["--save", "", "--appendonly", "no", "--dir", str(folder)]
     with subprocess.Popen([*command, *quiet], stdout=subprocess.PIPE, text=True) as server:
         for line in server.stdout:
@@ -65,21 +65,6 @@ def redis_socket(folder, find_component):
         yield str(path)
         server.terminate()
         server.stdout.read()
-
-
-@pytest.fixture(scope="session")
-def find_component():
-    """`real_component`, for servers that are started once."""
-
-    def find(name):
-        found = shutil.which(name)
-        if found is None and os.environ.get("CI") == "true":
-            pytest.fail(f"{name} is not installed here, and CI tests against the real one")
-        if found is None:
-            pytest.skip(f"{name} is not installed here")
-        return found
-
-    return find
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import json
-import shutil
 import subprocess
 from dataclasses import dataclass
 from datetime import timedelta
@@ -89,11 +88,9 @@ def test_chain(ca):
     assert (START - 300, START + ISSUING_TTL) == seconds(issuing)
 
 
-def test_openssl_agrees(ca, tmp_path):
+def test_openssl_agrees(ca, tmp_path, real_component):
     """`openssl verify -x509_strict` accepts the chain as client and as server."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl program on this machine")
+    openssl = real_component("openssl")
     leaf, issuing = certificates(ca.issue(WEB).chain_pem)
     root = x509.load_der_x509_certificate(next(iter(ca.bundle().roots)))
     for name, each in (("leaf", leaf), ("issuing", issuing), ("root", root)):
