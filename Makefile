@@ -28,9 +28,11 @@ $(STAMP): pyproject.toml constraints.txt scripts/setup_venv.py
 	@touch $@
 
 demo: $(STAMP)
+	@$(if $(findstring consul,$(ARGS)),scripts/get-consul > /dev/null,)
 	@$(VENV)/bin/meshlib demo $(ARGS)
 
 test: $(STAMP)
+	@scripts/get-consul > /dev/null || echo "without Consul its suites are skipped" >&2
 	@$(PY) -m pytest -q -n 2 $(ARGS)
 
 check: $(STAMP)

@@ -1,4 +1,10 @@
-"""What a pick costs, what a snapshot costs, and what an endpoint costs, for each balancer."""
+"""
+What a pick costs, what a snapshot costs, and what an endpoint costs, for each balancer.
+
+Whether a pick grows with the set is asked twice: against three endpoints, which never leave the
+processor's first-level cache, and against as many endpoints in sets of three, which walk through
+the same memory, so that the size of the sets is compared and not that of a cache.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +21,7 @@ from _common import Result, at_most, interleaved, name_of, ratio, run, spread
 
 from meshlib.balance.upstream import Upstream
 from meshlib.config import BALANCERS, HashConfig, HashKeyConfig, UpstreamConfig
+from meshlib.config.balance import HASHING as HASHING_BALANCERS
 from meshlib.model import Attempt, Bound, Call, Endpoint, Snapshot, Verdict
 from meshlib.runtime import real_clock
 
@@ -49,29 +56,48 @@ def upstream(balancer: str, members: Bound | None = None) -> Upstream:
     return made
 
 
-def picks(shop: Upstream) -> float:
-    """CPU seconds of one pick that is reported at once."""
-    picker = shop.picker()
-    if picker is None:
-        raise AssertionError
+def picks(*shops: Upstream) -> float:
+    """CPU seconds of one pick that is reported at once, from one upstream after the other."""
+    pickers = [picker for shop in shops if (picker := shop.picker())]
     started = time.process_time()
     for n in range(PICKS):
-        pick = picker.pick(ATTEMPTS[n % KEYS])
+        pick = pickers[n % len(pickers)].pick(ATTEMPTS[n % KEYS])
         if pick is not None:
             pick.done(Verdict.SUCCESS, 0.01)
     return (time.process_time() - started) / PICKS
 
 
+def small_sets(balancer: str, weights: int) -> list[Upstream]:
+    """As many endpoints in small sets, in no order.
+
+    One set will do for hashing: a bench of so many keys meets so many endpoints, however many there
+    are, and a table for each small set would need more memory than all else.
+    """
+    count = 1 if balancer in HASHING_BALANCERS else MANY // FEW
+    sets = [upstream(balancer, snapshot(FEW, weights)) for _ in range(count)]
+    random.shuffle(sets)
+    return sets
+
+
 def of_picks(balancer: str, weights: int) -> Iterator[Result]:
-    """What a pick costs, and whether that grows."""
+    """What a pick costs, in a small set and in a large one, and whether that grows."""
     name, kind = name_of(__file__), f"{balancer}, {weights} weight{'s' * (weights > 1)}"
     few, many = (upstream(balancer, snapshot(count, weights)) for count in (FEW, MANY))
-    costs = interleaved({"few": lambda: picks(few), "many": lambda: picks(many)}, rounds=ROUNDS)
+    scattered = small_sets(balancer, weights)
+    costs = interleaved(
+        {
+            "few": lambda: picks(few),
+            "many": lambda: picks(many),
+            "scattered": lambda: picks(*scattered),
+        },
+        rounds=ROUNDS,
+    )
     for case, count in (("few", FEW), ("many", MANY)):
         value = median(costs[case]) * 1e6
         yield at_most(name, f"pick and done, {count:,} endpoints: {kind}", value, 3, "us")
-    growth, detail = ratio(costs["many"], costs["few"]), spread(costs["many"], costs["few"])
-    yield at_most(name, f"{MANY:,} endpoints against {FEW}: {kind}", growth, 1.3, "x", detail)
+    for case, what in (("few", f"{FEW}"), ("scattered", f"as many in sets of {FEW}")):
+        growth, detail = ratio(costs["many"], costs[case]), spread(costs["many"], costs[case])
+        yield at_most(name, f"{MANY:,} endpoints against {what}: {kind}", growth, 1.3, "x", detail)
 
 
 def of_updates(balancer: str, weights: int) -> Iterator[Result]:
@@ -133,11 +159,8 @@ def of_waiting() -> Result:
 def measure() -> Iterator[Result]:
     """See the module."""
     for balancer in BALANCERS:
-        yield from of_picks(balancer, 1)
-    yield from of_picks("peak_ewma", 10)
-    yield from of_picks("round_robin", 10)
-    for balancer in BALANCERS:
         for weights in (1, 10):
+            yield from of_picks(balancer, weights)
             yield from of_updates(balancer, weights)
     for balancer in BALANCERS:
         yield of_memory(balancer)

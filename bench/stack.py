@@ -19,6 +19,8 @@ from meshlib.config import (
     UpstreamConfig,
 )
 from meshlib.model import Attempt, Bound, Call, Endpoint, Reply, Snapshot, Target
+from meshlib.observe.events import Listener
+from meshlib.observe.metrics.listener import Metrics
 from meshlib.observe.quiet import Quiet
 from meshlib.observe.tracing import Tracing
 from meshlib.policy.backoff import Backoff
@@ -53,7 +55,9 @@ EVERYTHING = UpstreamConfig(
 PLAIN = UpstreamConfig()
 
 
-def stack(count: int, settings: UpstreamConfig = PLAIN) -> CallService:
+def stack(
+    count: int, settings: UpstreamConfig = PLAIN, listener: Listener | None = None
+) -> CallService:
     """The real client stack over `count` endpoints."""
     runtime = SyncRuntime()
     config = Watch(settings, ready=True)
@@ -68,7 +72,9 @@ def stack(count: int, settings: UpstreamConfig = PLAIN) -> CallService:
         backoff=Watch(Backoff(config.value.retry.backoff), ready=True),
         budget=Watch(RetryBudget(real_clock, config.value.retry.budget), ready=True),
     )
-    return client_stack(destination, engine, runtime=runtime, tracer=Tracing(), listener=Quiet())
+    return client_stack(
+        destination, engine, runtime=runtime, tracer=Tracing(), listener=listener or Quiet()
+    )
 
 
 def calls(service: CallService) -> None:
@@ -87,12 +93,14 @@ def measure() -> Iterator[Result]:
     """See the module."""
     name = name_of(__file__)
     few, many, full = stack(3), stack(3_000), stack(3, EVERYTHING)
+    metered = stack(3, EVERYTHING, Metrics())
     costs = interleaved(
         {
             "bare": lambda: cpu_seconds(bare),
             "few": lambda: cpu_seconds(partial(calls, few)),
             "many": lambda: cpu_seconds(partial(calls, many)),
             "full": lambda: cpu_seconds(partial(calls, full)),
+            "metered": lambda: cpu_seconds(partial(calls, metered)),
         },
         rounds=ROUNDS,
     )
@@ -100,6 +108,7 @@ def measure() -> Iterator[Result]:
     for case, name_of_case, bound in (
         ("few", "CPU of one call through the stack", 20),
         ("full", "the same with every policy on", 40),
+        ("metered", "the same with every policy and metrics on", 40),
     ):
         net = [
             (mine - theirs) / CALLS * 1e6

@@ -13,7 +13,7 @@ from meshlib.config import (
     SessionConfig,
     UpstreamConfig,
 )
-from meshlib.context import deadline
+from meshlib.context import deadline, mirrored
 from meshlib.errors import (
     AttemptFailed,
     CallError,
@@ -33,6 +33,9 @@ from meshlib.errors import (
 )
 from meshlib.mesh import Mesh
 from meshlib.model import Endpoint, Identity, Locality
+from meshlib.observe.events import Listener
+from meshlib.observe.metrics.listener import Metrics
+from meshlib.observe.quiet import Quiet
 
 __all__ = [
     "AttemptFailed",
@@ -50,18 +53,22 @@ __all__ = [
     "Identity",
     "IdentityUnavailable",
     "Interrupted",
+    "Listener",
     "Locality",
     "LocalityConfig",
     "Mesh",
     "MeshError",
+    "Metrics",
     "NoEndpoint",
     "NoRoute",
     "OutlierConfig",
     "PeerNotTrusted",
+    "Quiet",
     "RegistryUnavailable",
     "Rejected",
     "RetryConfig",
     "SessionConfig",
     "UpstreamConfig",
     "deadline",
+    "mirrored",
 ]

@@ -26,6 +26,9 @@ EXPECTED = "x-envoy-expected-rq-timeout-ms"
 CREDIT = "x-mesh-retry-credit"
 """With a request: the extra attempts it brings along.  With its answer: those it did not need."""
 
+MIRRORED = "x-mesh-mirror"
+"""Of a copy of a request, and of all calls that serving the copy causes: nobody reads the answer.
+The Host header stays, unlike with Envoy, which appends `-shadow` to it."""
 
 _beginning = threading.Lock()
 """Held while a tree gets its credit: two threads of one handler must not begin it twice."""
@@ -34,9 +37,16 @@ _beginning = threading.Lock()
 class RequestContext:
     """One request being served; see the module."""
 
-    __slots__ = ("_clock", "credit", "deadline", "ended", "futile", "granted")
+    __slots__ = ("_clock", "credit", "deadline", "ended", "futile", "granted", "mirrored")
 
-    def __init__(self, clock: Clock, *, deadline: float = inf, credit: int | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        deadline: float = inf,
+        credit: int | None = None,
+        mirrored: bool = False,
+    ) -> None:
         self._clock = clock
         self.deadline = deadline
         """Absolute, on the clock it was made with; inf when the caller named none."""
@@ -47,6 +57,8 @@ class RequestContext:
         self.futile = False
         """Whether a call of this request failed for good: what could be tried again has been."""
         self.ended = False
+        self.mirrored = mirrored
+        """Whether it is a copy of a request, made by a mirror somewhere up the tree."""
 
     @property
     def left(self) -> float:
@@ -102,3 +114,12 @@ def deadline() -> float | None:
     if context is None or context.deadline == inf:
         return None
     return max(context.left, 0.0)
+
+
+def mirrored() -> bool:
+    """Whether the request being served is a copy of one that is served elsewhere.
+
+    What it writes is written there too: this is where an application leaves it at that.
+    """
+    context = current()
+    return context is not None and context.mirrored

@@ -13,9 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from meshlib.config import SharedRatesConfig, UpstreamConfig
+from meshlib.config import ServingConfig, SharedRatesConfig, UpstreamConfig
+from meshlib.gauges import Known, add_gauges
 from meshlib.model import Locality
-from meshlib.observe.quiet import Everybody, Quiet
+from meshlib.observe.metrics.listener import Metrics
+from meshlib.observe.quiet import Everybody
 from meshlib.observe.tracing import Tracing
 from meshlib.runtime import new_rng, real_clock
 from meshlib.settings import Settings, load
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from meshlib.observe.events import Listener
     from meshlib.route.match import Segment
     from meshlib.serve.asgi import ASGIApp, MeshASGI
+    from meshlib.serve.authorize import Authorization
     from meshlib.serve.limits import Gate, Store
     from meshlib.serve.options import AppOptions, Edge
     from meshlib.serve.wsgi import MeshWSGI, WSGIApp
@@ -63,7 +66,11 @@ class Mesh:
     ) -> None:
         given = {"service": service, "upstreams": upstreams, **settings}
         self.settings: Settings = load(given)
-        self._listener: Listener = Everybody(listeners) if listeners else Quiet()
+        self.metrics = self._new_metrics()
+        """What this process counts; `text()` is the page, which nobody serves by itself."""
+        self._listener: Listener = (
+            Everybody((self.metrics, *listeners)) if listeners else self.metrics
+        )
         self._segments, self._fallbacks = segments or {}, fallbacks or {}
         self._tracer = Tracing()
 
@@ -91,7 +98,11 @@ class Mesh:
         from meshlib.control.local.plane import LocalControl
 
         home = self.settings.home
-        return LocalControl(Path(home) if home else None, trust_domain=self.settings.trust_domain)
+        return LocalControl(
+            Path(home) if home else None,
+            trust_domain=self.settings.trust_domain,
+            default_intentions=self.settings.default_intentions or "allow",
+        )
 
     @cached_property
     def credentials(self) -> Watch[Credentials]:
@@ -218,6 +229,7 @@ class Mesh:
             "tracer": self._tracer,
             "listener": self._listener,
             "gate": self._gate,
+            "authorization": self._authorization,
         }
 
     # ---- the end
@@ -266,10 +278,39 @@ class Mesh:
     def _gate(self) -> Gate:
         from meshlib.serve.limits import Gate
 
-        said = self._directory.serving(self.service)
-        config = said if self.settings.serving is None else Watch(self.settings.serving, ready=True)
         return Gate(
-            config, clock=real_clock, rng=new_rng(), store=self._store, instances=self._live
+            self._serving,
+            clock=real_clock,
+            rng=new_rng(),
+            store=self._store,
+            instances=self._live,
+            service=self.service,
+            listener=self._listener,
+        )
+
+    def _new_metrics(self) -> Metrics:
+        metrics, settings = Metrics(), self.settings
+        known = Known(settings.service, settings.version, lambda: self.instance, self.__dict__)
+        add_gauges(metrics.registry, known)
+        return metrics
+
+    @cached_property
+    def _serving(self) -> Watch[ServingConfig]:
+        """What this service lets in: what the program says beats what documents say."""
+        if self.settings.serving is not None:
+            return Watch(self.settings.serving, ready=True)
+        return self._directory.serving(self.service)
+
+    @cached_property
+    def _authorization(self) -> Authorization:
+        from meshlib.serve.authorize import Authorization
+
+        return Authorization(
+            self.service,
+            self.control.intentions(self.service),
+            self._serving,
+            self.credentials,
+            self._listener,
         )
 
     def _store(self, config: SharedRatesConfig) -> Store:

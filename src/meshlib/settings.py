@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -45,6 +45,9 @@ class Settings(Config, frozen=True):
     zone: str = ""
     upstreams: dict[str, UpstreamConfig] = msgspec.field(default_factory=dict)
     """Settings of calls to other services, by service."""
+    default_intentions: Literal["", "allow", "deny"] = ""
+    """For callers that no intention names; empty: as the control plane has it, and the embedded one
+    lets them in."""
     serving: ServingConfig | None = None
     """How much is let in; None: what documents say."""
 

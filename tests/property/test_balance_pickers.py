@@ -62,7 +62,7 @@ def test_untried_before_tried(balancer, weights, factor, new, data):
     states = states_of(weights)
     tried = data.draw(st.lists(st.sampled_from(states), unique=True, max_size=len(states)))
     for state in states:
-        state.pending = data.draw(st.integers(0, 5))
+        state.picks.update(range(data.draw(st.integers(0, 5))))
         state.since = data.draw(st.sampled_from([0.0, NOW - 9])) if new else 0.0
     picker = make(balancer, states, data.draw(st.integers(0, 99)), factor=factor)
     call = Call("b", tried=tuple(s.endpoint for s in tried), headers={"k": "ann"})
@@ -75,9 +75,9 @@ def test_the_busiest_never_wins(count, load, seed, data):
     """Two distinct endpoints are compared, so that the one that is busiest of all always loses."""
     states = states_of([1] * count)
     for state in states:
-        state.pending = data.draw(st.integers(0, load))
+        state.picks.update(range(data.draw(st.integers(0, load))))
     busiest = data.draw(st.sampled_from(states))
-    busiest.pending = load + 1
+    busiest.picks.update(range(load + 1))
     pick = LeastRequest(states, Random(seed)).pick(Attempt(Call("b")))
     assert busiest.endpoint != pick.endpoint
 
@@ -87,7 +87,7 @@ def test_a_rival_wins_only_if_it_is_no_busier(weights, seed, data):
     """Nobody is picked who would, with the request, be busier for its weight than all are now."""
     states = states_of(weights)
     for state in states:
-        state.pending = data.draw(st.integers(0, 9))
+        state.picks.update(range(data.draw(st.integers(0, 9))))
     before = {s.endpoint: (s.pending, s.weight) for s in states}
     endpoint = LeastRequest(states, Random(seed)).pick(Attempt(Call("b"))).endpoint
     pending, weight = before.pop(endpoint)

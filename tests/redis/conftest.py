@@ -50,6 +50,11 @@ class RedisServer:
         with redis.Redis.from_url(self.url) as client:
             return sorted(key.decode() for key in client.scan_iter())
 
+    def forget(self) -> None:
+        """Lose all counts."""
+        with redis.Redis.from_url(self.url) as client:
+            client.flushdb()
+
     def ttl(self, key: str) -> int:
         with redis.Redis.from_url(self.url) as client:
             return client.pttl(key)

@@ -20,8 +20,11 @@ from meshlib import (
     DeadlineExceeded,
     Endpoint,
     Identity,
+    Listener,
     Mesh,
     MeshError,
+    Metrics,
+    Quiet,
     Rejected,
     RetryConfig,
     UpstreamConfig,
@@ -88,6 +91,22 @@ def what_went_wrong(error: MeshError) -> str:
             f"{error.method} {error.service}{error.path} after {assert_type(error.attempts, int)}"
         )
     return f"{error.what} {error.why} {error.hint}"
+
+
+class Ear(Quiet):
+    """A listener of one's own."""
+
+    def control_event(self, kind: str, subject: str, text: str) -> None:
+        """Print it."""
+        print(kind, subject, text)  # noqa: T201 - as a program would
+
+
+def listening(mesh: Mesh) -> None:
+    """What inherits from `Quiet` is a listener, and so are the metrics."""
+    ear: Listener = Ear()
+    Mesh("frontend", listeners=(ear, Metrics(cap=10)))
+    assert_type(mesh.metrics.text(openmetrics=True), str)
+    mesh.metrics.gauge("jobs", "Jobs that wait.", ("queue",), lambda: [(("mail",), 1)])
 
 
 def a_block(mesh: Mesh) -> None:

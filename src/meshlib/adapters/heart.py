@@ -12,15 +12,15 @@ import os
 import threading
 import weakref
 
-from meshlib.policy.stall import StallMeter
+from meshlib.policy.stall import Heard, StallMeter, by_nobody
 from meshlib.runtime import Clock
 
 
 class LoopHeart:
     """Beats in the running loop until `stop`."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.meter = StallMeter()
+    def __init__(self, clock: Clock, heard: Heard = by_nobody) -> None:
+        self.meter = StallMeter(heard)
         self._clock = clock
         self._beat()
 
@@ -38,8 +38,8 @@ class LoopHeart:
 class ThreadHeart:
     """Beats on a daemon thread, from `start` until `stop`; in a forked child on one of its own."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.meter = StallMeter()
+    def __init__(self, clock: Clock, heard: Heard = by_nobody) -> None:
+        self.meter = StallMeter(heard)
         self._clock = clock
         self._end = threading.Event()
         self._thread: threading.Thread | None = None

@@ -17,8 +17,10 @@ from typing import Any
 from multidict import CIMultiDict
 
 from meshlib.adapters.body import AsyncStreamBody, BytesBody, StreamBody
-from meshlib.adapters.httpx_errors import Translator
-from meshlib.errors import MeshError, NoRoute
+from meshlib.adapters.httpx_errors import translator
+from meshlib.adapters.length import Length
+from meshlib.adapters.naming import service_of
+from meshlib.errors import MeshError
 from meshlib.model import Body, Call, Reply
 from meshlib.runtime import run_sync
 from meshlib.stack.service import CallService
@@ -33,7 +35,7 @@ class Face:
 
     def __init__(self, module: ModuleType) -> None:
         self.module = module
-        self.errors = Translator(module)
+        self.errors = translator(module)
         self.transport = _sync_transport(self)
         self.async_transport = _async_transport(self)
 
@@ -47,18 +49,13 @@ def face(module: ModuleType) -> Face:
 def _call(request: Any, body: Body) -> Call:
     """Describe a request in the stack's words.  Raises NoRoute for a URL no service can have."""
     url = request.url
-    if url.port is not None or url.scheme not in {"http", "https"}:
-        raise NoRoute(
-            f"{url} is not the URL of a mesh service",
-            why="a service has neither a port nor a protocol of its own: the mesh chooses both",
-            hint=f"write http://{url.host}{url.path}",
-        )
+    service = service_of(url.scheme, url.host, url.port, url.path)
     limits = request.extensions.get("timeout", {})
     read = limits.get("read")
     connect = limits.get("connect")
     path, _, query = request.url.raw_path.partition(b"?")
     return Call(
-        service=url.host,
+        service=service,
         method=request.method,
         path=path.decode("ascii"),
         query=query.decode("ascii"),
@@ -150,67 +147,29 @@ def _async_transport(adapter: Face) -> type[Any]:
     return AsyncMeshTransport
 
 
-def _body(module: Any, request: Any, measured: Callable[[_Length], Body]) -> Body:
-    """httpx says by the stream's type whether it holds all the bytes.
+def _body(module: Any, request: Any, streamed: Callable[[Any, Length], Body]) -> Body:
+    """httpx says by the stream's type whether it holds all the bytes."""
 
-    The engines would send a body that is not as long as its Content-Length says, and the peer would
-    read the rest of it as the next request.
-    """
-    length = _Length(module, request)
-    if not isinstance(request.stream, module.ByteStream):
-        return measured(length)
-    content = b"".join(request.stream)
-    length.add(len(content))
-    length.end()
-    return BytesBody(content)
-
-
-class _Length:
-    """How long a body is, against what its request says."""
-
-    __slots__ = ("_module", "_said", "_size", "request")
-
-    def __init__(self, module: Any, request: Any) -> None:
-        self._module, self.request, self._size = module, request, 0
-        self._said: str | None = request.headers.get("content-length")
-        if self._said is not None and not (self._said.isascii() and self._said.isdecimal()):
-            raise self._lie("no number")
-
-    def add(self, size: int) -> None:
-        """So many bytes more.  Raises the module's LocalProtocolError if they are too many."""
-        self._size += size
-        if self._said is not None and self._size > int(self._said):
-            raise self._lie(f"a body of {self._size} bytes or more")
-
-    def end(self) -> None:
-        """That was all.  Raises the module's LocalProtocolError if it is too little."""
-        if self._said is not None and self._size != int(self._said):
-            raise self._lie(f"a body of {self._size} bytes")
-
-    def _lie(self, what: str) -> Exception:
-        error: Exception = self._module.LocalProtocolError(
-            f"Content-Length: {self._said!r} is sent with {what}", request=self.request
-        )
+    def lie(what: str) -> Exception:
+        error: Exception = module.LocalProtocolError(what, request=request)
         return error
 
-
-def _sync_body(length: _Length) -> Body:
-    return StreamBody(_measured(length))
-
-
-def _measured(length: _Length) -> Iterator[bytes]:
-    for part in length.request.stream:
-        length.add(len(part))
-        yield part
-    length.end()
+    length = Length(request.headers.get("content-length"), lie)
+    if not isinstance(request.stream, module.ByteStream):
+        return streamed(request.stream, length)
+    return BytesBody(b"".join(length.measured(request.stream)))
 
 
-def _async_body(length: _Length) -> Body:
-    return AsyncStreamBody(_measured_async(length))
+def _sync_body(stream: Any, length: Length) -> Body:
+    return StreamBody(length.measured(stream))
 
 
-async def _measured_async(length: _Length) -> AsyncIterator[bytes]:
-    async for part in length.request.stream:
+def _async_body(stream: Any, length: Length) -> Body:
+    return AsyncStreamBody(_measured(stream, length))
+
+
+async def _measured(stream: Any, length: Length) -> AsyncIterator[bytes]:
+    async for part in stream:
         length.add(len(part))
         yield part
     length.end()

@@ -18,7 +18,7 @@ class _Loop:
         self._parts = parts
         self._engine = AsyncEngine(parts.trust, clock=real_clock, idle=IDLE)
         self._aside = Tasks()
-        self._heart = LoopHeart(real_clock)
+        self._heart = LoopHeart(real_clock, parts.listener.process_stalled)
         self._services: dict[str, CallService] = {}
 
     def service(self, name: str) -> CallService:

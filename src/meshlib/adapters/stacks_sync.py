@@ -17,7 +17,7 @@ class SyncStacks:
         self._parts = parts
         self._engine = SyncEngine(parts.trust, clock=real_clock, idle=IDLE)
         self._aside = Threads()
-        self._heart = ThreadHeart(real_clock)
+        self._heart = ThreadHeart(real_clock, parts.listener.process_stalled)
         self._heart.start()
         self._services: dict[str, CallService] = {}
 

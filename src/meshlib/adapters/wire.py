@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 from meshlib.errors import AttemptFailed, ConnectFailed, Interrupted, PeerNotTrusted
@@ -17,6 +18,9 @@ Trust: TypeAlias = Callable[[str], tuple[ssl.SSLContext, int]]
 READ_AHEAD = 64 * 1024
 """Bytes.  A reply not longer than this is read within its attempt, so that one cut off half way is
 retried like one that never came."""
+
+NOT_YET_VALID = 9
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID."""
 
 _WITHOUT_BODY = frozenset({204, 304})
 
@@ -57,7 +61,7 @@ def not_connected(attempt: Attempt, cause: BaseException) -> AttemptFailed:
             f"{endpoint} is not {target_service(attempt)}",
             endpoint=endpoint,
             why=str(rejection.args[-1] if rejection.args else rejection),
-            hint="compare its certificate with the trust bundle: is it of this mesh?",
+            hint=_hint(rejection),
         )
     timed_out = isinstance(cause, TimeoutError)
     return ConnectFailed(
@@ -78,6 +82,13 @@ def interrupted(attempt: Attempt, cause: BaseException) -> Interrupted:
         timed_out=timed_out,
         why=_words(cause, "no byte came within the time allowed"),
     )
+
+
+def _hint(rejection: ssl.SSLCertVerificationError) -> str:
+    if getattr(rejection, "verify_code", 0) == NOT_YET_VALID:
+        now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        return f"clock skew: here it is {now}; compare with the machine that issues certificates"
+    return "compare its certificate with the trust bundle: is it of this mesh?"
 
 
 def _words(cause: BaseException, when_timed_out: str) -> str:

@@ -23,7 +23,9 @@ from meshlib.runtime import Clock
 
 
 class Latency:
-    """The estimate for one endpoint.  `report` wants its state's lock, reading does not.
+    """The estimate for one endpoint.
+
+    Reports take no lock: of two that come at the very same moment one may not count.
 
     It is `seconds` times e ** ((at - now) / decay); balancers do that themselves, as a call would
     cost as much again.
@@ -52,7 +54,7 @@ class Latency:
             seconds = max(seconds, self._bias(penalty))
             self.picked = now + seconds
         if seconds < self.seconds:
-            if verdict is Verdict.IGNORED:
+            if verdict.ignored:
                 return
             kept = exp((self.at - now) / self.config.decay)
             seconds += (self.seconds - seconds) * kept

@@ -30,12 +30,13 @@ from meshlib.runtime import Rng
 class LeastRequest:
     """Picks by pending requests among `states`, of which there is at least one."""
 
-    __slots__ = ("_draw", "_ramp", "_states", "_weights")
+    __slots__ = ("_draw", "_picks", "_ramp", "_states", "_weights")
 
     def __init__(self, states: Sequence[EndpointState], rng: Rng, ramp: Ramp | None = None) -> None:
         self._states = tuple(states)
         self._draw = Draw(self._states, rng)
         self._weights = self._draw.weights
+        self._picks = [state.picks for state in states]
         self._ramp = ramp
 
     def pick(self, attempt: Attempt) -> Pick:
@@ -50,6 +51,5 @@ class LeastRequest:
         return Pick(state, state.breaker.permit)
 
     def _wins(self, rival: int, first: int) -> bool:
-        states, weights = self._states, self._weights
-        with_it = (states[rival].pending + 1) * weights[first]
-        return with_it <= states[first].pending * weights[rival]
+        picks, weights = self._picks, self._weights
+        return (len(picks[rival]) + 1) * weights[first] <= len(picks[first]) * weights[rival]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from math import inf
 from typing import TypeAlias
 
@@ -20,12 +19,9 @@ def key_of(endpoint: Endpoint) -> Key:
 
 
 class EndpointState:
-    """Lives as long as the endpoint is known, across snapshots and pickers.
+    """Lives as long as the endpoint is known, across snapshots and pickers."""
 
-    `pending` counts the picks that have not reported yet; it may be read without the lock.
-    """
-
-    __slots__ = ("breaker", "endpoint", "key", "latency", "lock", "pending", "since", "tally")
+    __slots__ = ("breaker", "endpoint", "key", "latency", "picks", "since", "tally")
 
     def __init__(
         self, endpoint: Endpoint, breaker: Breaker, since: float = -inf, key: Key | None = None
@@ -34,9 +30,9 @@ class EndpointState:
         """As the latest snapshot has it."""
         self.key = key or key_of(endpoint)
         self.breaker = breaker
-        self.pending = 0
-        self.lock = threading.Lock()
-        """Guards `pending` and `latency`, and the picks that count in them."""
+        self.picks: set[object] = set()
+        """Those that have not reported yet.  Adding and removing one is atomic: it needs no lock,
+        and of several reports of a pick only one finds it."""
         self.since = since
         """When it joined those already known, on the clock; -inf if it was among the first."""
         self.latency: Latency | None = None
@@ -47,7 +43,12 @@ class EndpointState:
     @property
     def weight(self) -> int:
         """Its share of the traffic, relative to the others'; at least 1."""
-        return max(self.endpoint.weight, 1)
+        return self.endpoint.weight or 1
+
+    @property
+    def pending(self) -> int:
+        """How many requests it has been given and has not answered."""
+        return len(self.picks)
 
     def __repr__(self) -> str:
         return f"<{self.endpoint} {self.breaker.state.value}, {self.pending} pending>"

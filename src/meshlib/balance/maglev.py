@@ -6,9 +6,9 @@ it (`maglev_lb.cc`): offset and skip of an endpoint's order are the xxHash64 of 
 seeds 0 and 1, and a lighter endpoint sits out turns.  The table is the same as Envoy's, whatever
 the order of the endpoints.  A look-up is one index; when an endpoint goes, few keys of others move.
 
-Filling the last slots takes nearly all of the time if each turn walks its order until it meets a
-free one: with f of m slots free that takes m / f steps.  Once fewer are free than `CROWDED`, the
-position of each of them in the order is computed instead.
+Filling the last slots takes most of the time, as each turn walks its order until it meets a free
+one: with f of m slots free that takes m / f steps.  Once few are free, many steps are made at once:
+several copies of the table in a row hold so many without going around, as one slice of bytes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,21 @@ from collections.abc import Iterator, Sequence
 from heapq import heapify, heapreplace
 from itertools import chain, islice
 from math import ceil
+from typing import cast
 
 from meshlib.balance.hash_key import Hash
 from meshlib.balance.load import EndpointState
+from meshlib.balance.weights import by_weight
 from meshlib.config import HashConfig
 
-CROWDED = 256
-"""Free slots below which looking at all of them is quicker than walking: the root of the size."""
+CROWDED = 16
+"""When one slot in so many is free, steps are made in slices."""
+
+COPIES = 16
+"""Of the table: slices of them are long enough, and all fit in a processor's cache."""
+
+LONGEST = 512
+"""Steps in one slice at most, for orders that hardly move."""
 
 _WORD = 2**64 - 1
 
@@ -42,7 +50,7 @@ class Maglev:
         skips = [digest(names[index], 1) % (size - 1) + 1 for index in order]
         turns = turns_of([states[index].weight for index in order])
         owners = fill(offsets, skips, turns, size)
-        self._slots = array("I", [order[owner] for owner in owners])
+        self._slots = array("I", map(order.__getitem__, owners))
 
     def at(self, hashed: int, attempt: int) -> int:
         """Who has the slot of `hashed`; with `attempt` that of another hash, as in Envoy."""
@@ -55,32 +63,36 @@ def fill(
     offsets: Sequence[int], skips: Sequence[int], turns: Iterator[int], size: int
 ) -> list[int]:
     """Who has each slot when all have asked, in `turns`, for `offset`, `offset + skip`, ..."""
-    taken, owners, places = bytearray(size), [0] * size, list(offsets)
-    for turn in islice(turns, size - min(CROWDED, size)):
+    owners: list[int | None] = [None] * size
+    places = list(offsets)
+    for turn in islice(turns, size - size // CROWDED):
         slot = places[turn]
-        if taken[slot]:
+        if owners[slot] is not None:
             skip = skips[turn]
-            while taken[slot]:
+            while owners[slot] is not None:
                 slot += skip
                 if slot >= size:
                     slot -= size
             places[turn] = slot
-        taken[slot] = 1
         owners[slot] = turn
-    free = [slot for slot in range(size) if not taken[slot]]
-    while free:
-        turn = next(turns)
-        slot = _first_of(free, offsets[turn], skips[turn], size)
-        free.remove(slot)
-        owners[slot] = turn
-    return owners
+    _fill_rest(owners, places, skips, turns)
+    return cast("list[int]", owners)
 
 
-def _first_of(free: Sequence[int], offset: int, skip: int, size: int) -> int:
-    """Of the free slots the one it comes to first; it has passed none that is still free."""
-    inverse = pow(skip, -1, size)
-    steps = [(slot - offset) * inverse % size for slot in free]
-    return free[steps.index(min(steps))]
+def _fill_rest(
+    owners: list[int | None], places: list[int], skips: Sequence[int], turns: Iterator[int]
+) -> None:
+    size = len(owners)
+    taken = bytearray([owner is not None for owner in owners]) * COPIES
+    everywhere = b"\1" * COPIES
+    for turn in islice(turns, size // CROWDED):
+        slot, skip = places[turn], skips[turn]
+        reach = min((COPIES - 1) * size // skip, LONGEST) * skip
+        while (step := taken[slot : slot + reach : skip].find(0)) < 0:
+            slot = (slot + reach) % size
+        places[turn] = slot = (slot + step * skip) % size
+        taken[slot::size] = everywhere
+        owners[slot] = turn
 
 
 def turns_of(weights: Sequence[int]) -> Iterator[int]:
@@ -91,9 +103,7 @@ def turns_of(weights: Sequence[int]) -> Iterator[int]:
     to 1; but rounds in which somebody has no turn are not walked through.
     """
     whole = sum(weights)
-    classes: dict[int, list[int]] = {}
-    for index, weight in enumerate(weights):
-        classes.setdefault(weight, []).append(index)
+    classes = by_weight(weights)
     if len(classes) == 1:
         while True:
             yield from range(len(weights))

@@ -50,7 +50,8 @@ class View:
 
 def view_of(states: States, config: OutlierConfig) -> View:
     """Whom to draw from, as their breakers stand now."""
-    standing = [(state, state.breaker.state is State.CLOSED) for state in states]
+    well = State.CLOSED
+    standing = [(state, state.breaker.state is well) for state in states]
     waiting = [state for state, closed in standing if not closed]
     if not waiting:
         return View(states, (), ())

@@ -44,8 +44,8 @@ class PeakEwma:
     """Picks by latency and pending requests among `states`, of which there is at least one."""
 
     __slots__ = (
-        "_clock", "_decay", "_draw", "_forced", "_latencies", "_mean", "_ramp", "_random",
-        "_states",
+        "_clock", "_decay", "_draw", "_forced", "_latencies", "_mean", "_picks", "_ramp", "_random",
+        "_states", "_weights",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +59,9 @@ class PeakEwma:
         self._states = tuple(states)
         self._draw = Draw(self._states, rng)
         self._latencies = [_latency_of(state, clock, config) for state in states]
-        self._mean = sum(self._draw.weights) / len(states)
+        self._picks = [state.picks for state in states]
+        self._weights = self._draw.weights
+        self._mean = sum(self._weights) / len(states)
         self._random, self._clock, self._ramp = rng.random, clock, ramp
         self._decay, self._forced = config.decay, config.forced
 
@@ -72,32 +74,32 @@ class PeakEwma:
             first, rival = rival, first
         refused = self._ramp is not None and not self._ramp.accepts(first)
         silent = now - latencies[rival].picked
-        if refused or (silent >= self._forced and self._starves(silent, first, now)):
+        starved = silent >= self._forced and silent > SILENCE * (now - latencies[first].picked)
+        if refused or starved:
             first = rival
         latencies[first].picked = now
         state = self._states[first]
         return Pick(state, state.breaker.permit)
 
     def _cheaper(self, rival: int, first: int, now: float) -> bool:
-        states, theirs, ours = self._states, self._latencies[rival], self._latencies[first]
-        decay = self._decay
-        return theirs.seconds * exp((theirs.at - now) / decay) * (states[rival].pending + 1) < (
-            ours.seconds * exp((ours.at - now) / decay) * (states[first].pending + 1)
+        theirs, ours = self._latencies[rival], self._latencies[first]
+        picks, decay = self._picks, self._decay
+        return theirs.seconds * exp((theirs.at - now) / decay) * (len(picks[rival]) + 1) < (
+            ours.seconds * exp((ours.at - now) / decay) * (len(picks[first]) + 1)
         )
 
     def _luckier(self, rival: int, first: int, now: float) -> bool:
-        weights = self._draw.weights
-        odds = weights[rival] / weights[first]
-        odds *= (self._cost(first, now) / self._cost(rival, now)) ** 4
-        return self._random() * (1 + odds) >= 1
-
-    def _cost(self, index: int, now: float) -> float:
-        latency = self._latencies[index]
-        queue = self._states[index].pending * self._mean / self._draw.weights[index]
-        return (latency.seconds * exp((latency.at - now) / self._decay) + TINY) * (queue + 1)
-
-    def _starves(self, silent: float, first: int, now: float) -> bool:
-        return silent > SILENCE * (now - self._latencies[first].picked)
+        theirs, ours = self._latencies[rival], self._latencies[first]
+        picks, decay, weights, mean = self._picks, self._decay, self._weights, self._mean
+        our_weight, their_weight = weights[first], weights[rival]
+        ratio = (
+            (ours.seconds * exp((ours.at - now) / decay) + TINY)
+            * (len(picks[first]) * mean / our_weight + 1)
+            / (theirs.seconds * exp((theirs.at - now) / decay) + TINY)
+            / (len(picks[rival]) * mean / their_weight + 1)
+        )
+        squared = ratio * ratio
+        return self._random() * (our_weight + their_weight * squared * squared) >= our_weight
 
 
 def _latency_of(state: EndpointState, clock: Clock, config: PeakEwmaConfig) -> Latency:

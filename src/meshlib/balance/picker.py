@@ -16,16 +16,14 @@ from meshlib.policy.breaker import UNCOUNTED
 
 
 class Pick:
-    """An endpoint that was chosen, counted as pending until `done`."""
+    """An endpoint that was chosen, pending until `done`."""
 
-    __slots__ = ("_counted", "_open", "_permit", "_state", "endpoint")
+    __slots__ = ("_counted", "_permit", "_state", "endpoint")
 
     def __init__(self, state: EndpointState, permit: int) -> None:
         self.endpoint = state.endpoint
-        self._state, self._permit, self._open = state, permit, True
-        self._counted = False
-        with state.lock:
-            state.pending += 1
+        self._state, self._permit, self._counted = state, permit, False
+        state.picks.add(self)
 
     @property
     def working(self) -> bool:
@@ -48,13 +46,12 @@ class Pick:
         when no connection came about.
         """
         state = self._state
-        with state.lock:
-            if not self._open:
-                return False
-            self._open = False
-            state.pending -= 1
-            if seconds is not None and state.latency is not None:
-                state.latency.report(verdict, seconds, penalty)
+        try:
+            state.picks.remove(self)
+        except KeyError:
+            return False
+        if seconds is not None and state.latency is not None:
+            state.latency.report(verdict, seconds, penalty)
         self._counted = state.breaker.report(self._permit, verdict, connected=connected)
         return True
 
@@ -65,7 +62,7 @@ class Pick:
             self._state.breaker.take_back(self._permit)
 
     def __repr__(self) -> str:
-        return f"<Pick {self.endpoint}{'' if self._open else ' (done)'}>"
+        return f"<Pick {self.endpoint}{'' if self in self._state.picks else ' (done)'}>"
 
 
 class Picker(Protocol):

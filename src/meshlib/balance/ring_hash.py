@@ -12,6 +12,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
 from math import ceil
 
 from meshlib.balance.hash_key import Hash
@@ -31,7 +32,7 @@ class Ring:
         placed = [
             name + number for name, n in zip(names, counts, strict=True) for number in numbers[:n]
         ]
-        indices = [index for index, n in enumerate(counts) for _ in range(n)]
+        indices = chain.from_iterable(map(repeat, range(len(states)), counts))
         owners = dict(zip(map(digest, placed), indices, strict=True))
         hashes = sorted(owners)
         self._hashes = array("Q", hashes)
@@ -54,6 +55,6 @@ def points(weights: Sequence[int], config: HashConfig) -> Iterator[int]:
     target, placed = 0.0, 0
     for weight in weights:
         target += scale * (weight / whole)
-        count = max(0, ceil(target - placed))
+        count = ceil(target - placed)
         placed += count
         yield count

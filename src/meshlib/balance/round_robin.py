@@ -23,6 +23,7 @@ from typing import Protocol
 from meshlib.balance.load import EndpointState, Key
 from meshlib.balance.picker import Pick, keys_of, step_aside
 from meshlib.balance.slow_start import Ramp
+from meshlib.balance.weights import by_weight
 from meshlib.model import Attempt
 from meshlib.runtime import Rng
 
@@ -61,9 +62,7 @@ class ByDeadline:
     __slots__ = ("_heap", "_lock", "_members", "_rates", "_turns")
 
     def __init__(self, weights: Sequence[int], rng: Rng) -> None:
-        rings: dict[int, list[int]] = {}
-        for index, weight in enumerate(weights):
-            rings.setdefault(weight, []).append(index)
+        rings = by_weight(weights)
         self._members = list(rings.values())
         self._rates = [weight * len(members) for weight, members in rings.items()]
         began = rng.random()

@@ -46,6 +46,8 @@ def with_biased(
     groups: Sequence[Group], biased: Sequence[EndpointState], bias: float
 ) -> list[Group]:
     """`groups`, and those that are drawn with `bias` times their weight."""
+    if not biased:
+        return [*groups]
     whole = sum(state.weight for group in groups for state in group.states)
     share = bias * sum(state.weight for state in biased) / whole
     return [*groups, Group(share * sum(g.share for g in groups), biased)] if share else [*groups]

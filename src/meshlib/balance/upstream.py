@@ -8,19 +8,22 @@ immutable picker in place; a request reads it with one attribute load and never 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 from types import MappingProxyType
 from typing import TypeAlias
 
 from meshlib.balance.build import NOWHERE, build_picker
+from meshlib.balance.elsewhere import Elsewhere
 from meshlib.balance.load import EndpointState, Key, key_of
+from meshlib.balance.panic import view_of
 from meshlib.balance.picker import Picker
 from meshlib.balance.probing import Probing
 from meshlib.balance.session import Sessions
 from meshlib.config import SessionConfig, UpstreamConfig
 from meshlib.model import Bound, Endpoint, Failed, Locality, Pending, Resolution
+from meshlib.observe.events import Listener
 from meshlib.policy.breaker import Breaker, State
 from meshlib.policy.poison import PoisonLog
 from meshlib.runtime import Clock, Rng
@@ -47,8 +50,9 @@ class Upstream:
         rng: Rng,
         config: UpstreamConfig | None = None,
         here: Locality = NOWHERE,
+        listener: Listener | None = None,
     ) -> None:
-        self.service = service
+        self.service, self._listener = service, listener
         self._clock, self._rng, self._here = clock, rng, here
         self._config = config or UpstreamConfig()
         self.poison = PoisonLog(clock, self._config.outlier.poison)
@@ -59,6 +63,7 @@ class Upstream:
         self._states: dict[Key, EndpointState] = {}
         self._members: dict[str, tuple[EndpointState, ...]] = {"": ()}
         self._pickers: Mapping[str, Picker] = {}
+        self._elsewhere: Mapping[str, Elsewhere] = {}
         # Two locks, so that predicates never run under one that a request may wait for.
         self._moved = self._breaker_moved  # bound once, not once for each endpoint
         self._writing = threading.Lock()
@@ -70,6 +75,15 @@ class Upstream:
     def picker(self, subset: str = "") -> Picker | None:
         """The picker of a subset, by default the default one; None: there is no such subset."""
         return self._pickers.get(subset)
+
+    def elsewhere(self, subset: str, tried: Sequence[Endpoint]) -> Picker | None:
+        """The picker of a subset for a call that shall leave the localities it has tried.
+
+        None: nobody stands elsewhere and is well, or a strict session says who it must be.
+        """
+        strict = self._config.session is not None and self._config.session.strict
+        found = None if strict else self._elsewhere.get(subset)
+        return None if found is None else found.picker(tried)
 
     @property
     def resolution(self) -> Resolution:
@@ -97,6 +111,11 @@ class Upstream:
     def session(self) -> SessionConfig | None:
         """How a reply tells its caller which endpoint it got, if it shall."""
         return self._config.session
+
+    @property
+    def panicking(self) -> bool:
+        """Whether so many endpoints fail that their breakers are overruled."""
+        return view_of(self.states(), self._config.outlier).doubted
 
     # ------------------------------------------------------------------ what writers change
 
@@ -156,17 +175,24 @@ class Upstream:
     def _install(self) -> None:
         """Build all pickers anew.  Looks at every endpoint, so it is for writers only."""
         with self._installing:
-            pickers = {
-                name: build_picker(self._config, members, self._clock, self._rng, self._here)
-                for name, members in self._members.items()
-            }
+            pickers = {name: self._built(members) for name, members in self._members.items()}
             self._pickers = {**pickers, "": pickers.get(self._default, pickers[""])}
+            others = {name: Elsewhere(m, self._build) for name, m in self._members.items()}
+            self._elsewhere = {**others, "": others.get(self._default, others[""])}
+
+    def _built(self, members: Sequence[EndpointState]) -> Picker:
+        return build_picker(self._config, members, self._clock, self._rng, self._here)
+
+    def _build(self, members: Sequence[EndpointState]) -> Picker:
+        with self._installing:  # pickers are built by one thread at a time
+            return self._built(members)
 
     def _breaker_moved(self, key: Key, before: State, after: State) -> None:
         """Opening and closing change who is drawn; all else changes only who is probed when.
 
         The lock makes sure that a time noted here is not lost in a picker being replaced.
         """
+        self._tell(key, before, after)
         if State.CLOSED in {before, after}:
             self._install()
             return
@@ -176,6 +202,12 @@ class Upstream:
                 inner = picker.inner if isinstance(picker, Sessions) else picker
                 if state is not None and isinstance(inner, Probing):
                     inner.note(state)
+
+    def _tell(self, key: Key, before: State, after: State) -> None:
+        state = self._states.get(key)  # None: discovery has taken it away meanwhile
+        if self._listener is not None and state is not None:
+            listener, endpoint = self._listener, state.endpoint
+            listener.endpoint_moved(self.service, endpoint, before.value, after.value)
 
     def __repr__(self) -> str:
         said = type(self.resolution).__name__.lower()

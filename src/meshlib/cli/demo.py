@@ -32,6 +32,7 @@ def demo(
 
     A world clock: frontend, backend (v1 twice, v2 once) and database, each a process with an
     identity of its own.  Its state is in a new temporary folder unless --home is given.
+    --control consul starts a real Consul beneath it; a URL (consul://...) takes yours.
     """
     if once and (faulty or duration is not None):
         raise click.UsageError("--once tells its own story: leave --faulty and --duration away")

@@ -149,6 +149,9 @@ class ServingConfig(Config, frozen=True):
     """Counted by all instances together."""
     concurrency: ConcurrencyConfig | None = None
     shed: ShedConfig | None = None
+    authorization: Literal["enforce", "audit"] = "enforce"
+    """What becomes of a request that the intentions deny: `enforce` refuses it, `audit` only tells
+    of it (Istio's AUDIT action), to see what a new rule would do."""
 
 
 class BulkheadConfig(Config, frozen=True):

@@ -84,7 +84,8 @@ class RetryConfig(Config, frozen=True):
     """Whether an attempt that another may follow is given up after twice the 99th percentile of
     recent ones; see `policy.adaptive`."""
     other_locality: bool = False
-    """Whether a retry prefers another zone to those it has tried: Istio's retryRemoteLocalities."""
+    """Whether a retry leaves the zones it has tried, if anybody elsewhere is well: Istio's
+    retryRemoteLocalities."""
     max_retry_after: float = 300.0
     """Seconds a peer may ask to be left alone; who asks for more is not asked again (Linkerd)."""
     credit: int = 4

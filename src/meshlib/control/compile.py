@@ -7,15 +7,13 @@ ConfigError here, so that the caller keeps the last good plan.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 
-import msgspec
-
-from meshlib.config import ServingConfig, UpstreamConfig
+from meshlib.config import RetryConfig, ServingConfig, UpstreamConfig
 from meshlib.control.documents import (
     AnyEntry,
     ServiceDefaults,
@@ -25,10 +23,12 @@ from meshlib.control.documents import (
     one_of,
     path_of,
 )
-from meshlib.control.durations import format_duration
+from meshlib.control.effective import effective
+from meshlib.control.intentions import KIND as INTENTIONS
+from meshlib.control.links import Links, Ways, merged, through
 from meshlib.control.registry import Document
 from meshlib.control.router import ServiceRouter
-from meshlib.control.routes import NOBODY, Caller, TableMaker
+from meshlib.control.routes import NOBODY, Caller, Own, TableMaker
 from meshlib.control.traffic_policy import TrafficPolicy
 from meshlib.errors import ConfigError
 from meshlib.model import Target
@@ -38,6 +38,14 @@ from meshlib.route.sticky import Sticky
 from meshlib.route.table import RouteTable
 
 EntryT = TypeVar("EntryT", bound=AnyEntry)
+
+Others: TypeAlias = Callable[[str], tuple[Document, ...]]
+"""The documents of another service, which a leg leads to."""
+
+
+def no_others(_: str) -> tuple[Document, ...]:
+    """None."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +69,16 @@ class ServicePlan:
 
 
 def compile_plan(
-    service: str, documents: tuple[Document, ...], caller: Caller = NOBODY
+    service: str,
+    documents: tuple[Document, ...],
+    caller: Caller = NOBODY,
+    *,
+    retry: RetryConfig | None = None,
+    others: Others = no_others,
 ) -> ServicePlan:
     """The plan for calls to `service` by `caller`.
 
+    `retry` is what routes that say something of retries change, if not what the documents say.
     Raises ConfigError with the path of what is wrong.
     """
     entries = _Entries(service, documents)
@@ -75,13 +89,20 @@ def compile_plan(
     for entry, kind in ((splitter, "service-splitter"), (router, "service-router")):
         if entry:
             _check_protocol(service, defaults, kind)
-    sticky, home = policy.stickiness(), _home(service, resolver)
-    config = _config(service, policy, resolver)
-    split = _split(service, splitter, resolver, home, sticky) if splitter else whole(home)
+    links = _links(service, entries, others)
+    sticky, home = policy.stickiness(), _home(service, resolver, links)
+    config = effective(service, policy, resolver)
     own = partial(_own, resolver=resolver, home=home)
+    split = Split(_legs(service, splitter, links, own), sticky) if splitter else whole(home)
+
+    def elsewhere(target: Target, path: str) -> Split:
+        return Split(merged(links.legs(target, path), path), sticky)
+
     return ServicePlan(
         service,
-        TableMaker(service, split, own, policy, config.retry, caller).table(router),
+        TableMaker(service, split, own, elsewhere, policy, retry or config.retry, caller).table(
+            router
+        ),
         config,
         MappingProxyType({k: compile_filter(v.filter) for k, v in resolver.subsets.items()}),
         frozenset(name for name, subset in resolver.subsets.items() if subset.only_passing),
@@ -89,7 +110,7 @@ def compile_plan(
         sticky,
         defaults.protocol,
         policy.served(),
-        _failover(service, resolver),
+        _failover(service, resolver, links),
     )
 
 
@@ -99,6 +120,8 @@ class _Entries:
     def __init__(self, service: str, documents: tuple[Document, ...]) -> None:
         self._by_kind: dict[type, AnyEntry] = {}
         for document in documents:
+            if document.kind == INTENTIONS:
+                continue  # about who may call, which is the callee's to decide
             path = path_of(document.kind, document.name)
             if document.name != service:
                 raise ConfigError(path, document.name, f"a document of {service!r}")
@@ -112,17 +135,29 @@ class _Entries:
         return entry if isinstance(entry, kind) else None
 
 
-def _home(service: str, resolver: ServiceResolver) -> Target:
+def _links(service: str, own: _Entries, others: Others) -> Links:
+    @cache
+    def ways(name: str) -> Ways:
+        entries = own if name == service else _Entries(name, others(name))
+        resolver = entries.find(ServiceResolver)
+        return Ways(entries.find(ServiceSplitter), resolver.redirect if resolver else None)
+
+    return Links(ways)
+
+
+def _home(service: str, resolver: ServiceResolver, links: Links) -> Target:
     """Where calls go that nothing leads elsewhere."""
     if resolver.redirect is None:
         return Target(service, resolver.default_subset)
+    path = f"{path_of('service-resolver', service)}.Redirect.Service"
     if resolver.redirect.service in {"", service}:
-        path = f"{path_of('service-resolver', service)}.Redirect.Service"
         raise ConfigError(path, resolver.redirect.service, "another service")
-    return Target(resolver.redirect.service or service, resolver.redirect.service_subset)
+    return links.resolved(Target(service), path)
 
 
-def _failover(service: str, resolver: ServiceResolver) -> Mapping[str, tuple[Target, ...]]:
+def _failover(
+    service: str, resolver: ServiceResolver, links: Links
+) -> Mapping[str, tuple[Target, ...]]:
     """The lists of the resolver."""
     lists: dict[str, tuple[Target, ...]] = {}
     for subset, said in resolver.failover.items():
@@ -132,7 +167,10 @@ def _failover(service: str, resolver: ServiceResolver) -> Mapping[str, tuple[Tar
             if target.service == service and target.subset not in {"", *resolver.subsets}:
                 where = f"{path}.Targets[{number}].ServiceSubset"
                 raise ConfigError(where, target.subset, one_of(resolver.subsets))
-        lists[subset] = targets
+        lists[subset] = tuple(
+            target if target.service == service else links.resolved(target, path)
+            for target in targets
+        )
     return MappingProxyType(lists)
 
 
@@ -144,26 +182,20 @@ def _check_protocol(service: str, defaults: ServiceDefaults, kind: str) -> None:
         raise ConfigError(path, "tcp", "http, http2 or grpc where calls are routed", hint=hint)
 
 
-def _split(
-    service: str,
-    splitter: ServiceSplitter,
-    resolver: ServiceResolver,
-    home: Target,
-    sticky: Sticky | None,
-) -> Split:
-    """One leg a target: "" and the default subset's name are the same target."""
-    legs: dict[Target, Leg] = {}
-    for number, said in enumerate(splitter.splits):
-        target = Target(said.service or service, said.service_subset)
-        path = f"{path_of('service-splitter', service)}.Splits[{number}]"
-        if target.service == service:
-            target = _own(target, f"{path}.ServiceSubset", resolver=resolver, home=home)
-        request, response = said.request_headers.changes(), said.response_headers.changes()
-        leg = legs.get(target, Leg(target, 0.0, request, response))
-        if (leg.request, leg.response) != (request, response):
-            raise ConfigError(path, str(target), "the same header changes for the same target")
-        legs[target] = replace(leg, weight=min(leg.weight + said.weight, WHOLE))
-    return Split(tuple(legs.values()), sticky)
+def _legs(service: str, splitter: ServiceSplitter, links: Links, own: Own) -> tuple[Leg, ...]:
+    """The legs of the service's splitter, and of those they lead to."""
+
+    def all_legs() -> Iterator[Leg]:
+        for number, said in enumerate(splitter.splits):
+            target = Target(said.service or service, said.service_subset)
+            path = f"{path_of('service-splitter', service)}.Splits[{number}]"
+            if target.service == service:
+                yield through(said, Leg(own(target, f"{path}.ServiceSubset"), WHOLE))
+                continue
+            for leg in links.legs(target, f"{path}.Service", (service,)):
+                yield through(said, leg)
+
+    return merged(all_legs(), f"{path_of('service-splitter', service)}.Splits")
 
 
 def _own(target: Target, path: str, *, resolver: ServiceResolver, home: Target) -> Target:
@@ -173,33 +205,3 @@ def _own(target: Target, path: str, *, resolver: ServiceResolver, home: Target) 
         hint = f"define it in {path_of('service-resolver', target.service)} first"
         raise ConfigError(path, target.subset, one_of(resolver.subsets), hint=hint)
     return target
-
-
-def _config(service: str, policy: TrafficPolicy, resolver: ServiceResolver) -> UpstreamConfig:
-    """The policy, with the two times that Consul's resolver has words for."""
-    config = policy.upstream()
-    if resolver.connect_timeout:
-        said = policy.connect.timeout if policy.connect else None
-        _check_agree(service, said, resolver.connect_timeout, "Connect.Timeout", "ConnectTimeout")
-        config = _with(config, connect=_with(config.connect, timeout=resolver.connect_timeout))
-    if resolver.request_timeout:
-        _check_agree(service, policy.timeout, resolver.request_timeout, "Timeout", "RequestTimeout")
-        config = _with(config, timeout=resolver.request_timeout)
-    return config
-
-
-def _check_agree(service: str, ours: float | None, theirs: float, here: str, there: str) -> None:
-    """Two documents that say different things: neither is ignored, both are refused."""
-    if ours is not None and ours != theirs:
-        path = f"{path_of('traffic-policy', service)}.{here}"
-        same = f"{format_duration(theirs)!r}, as {path_of('service-resolver', service)}.{there}"
-        raise ConfigError(path, format_duration(ours), f"{same} says", hint="keep one of the two")
-
-
-StructT = TypeVar("StructT", bound=msgspec.Struct)
-
-
-def _with(struct: StructT, **changes: Any) -> StructT:
-    """A changed copy; times are plain floats, so that plans compare by value."""
-    plain = {k: float(v) if isinstance(v, float) else v for k, v in changes.items()}
-    return msgspec.structs.replace(struct, **plain)

@@ -8,7 +8,6 @@ watches keep both up to date, and no request waits for it.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,11 +15,11 @@ from typing import Protocol
 
 from meshlib.balance.upstream import Upstream
 from meshlib.config import ServingConfig, UpstreamConfig
-from meshlib.control.circuits import LoggedCircuits
-from meshlib.control.compile import ServicePlan, compile_plan
-from meshlib.control.registry import ConfigSource, Discovery, Document
+from meshlib.control.circuits import ToldCircuits
+from meshlib.control.compile import ServicePlan
+from meshlib.control.plans import Plans
+from meshlib.control.registry import ConfigSource, Discovery
 from meshlib.control.routes import NOBODY, Caller
-from meshlib.errors import ConfigError
 from meshlib.model import Target
 from meshlib.observe.events import Listener
 from meshlib.policy.backoff import Backoff
@@ -32,8 +31,6 @@ from meshlib.stack.fallback import InCode
 from meshlib.watch import Watch
 
 NO_FALLBACKS: Mapping[str, InCode] = MappingProxyType({})
-
-_log = logging.getLogger("meshlib.config")
 
 
 class Source(Discovery, ConfigSource, Protocol):
@@ -58,7 +55,7 @@ class Directory:
         self._overrides = overrides
         self._caller, self._fallbacks, self._listener = caller, fallbacks, listener
         self._lock = threading.RLock()
-        self._plans: dict[str, Watch[ServicePlan]] = {}
+        self._plans = Plans(source, caller, overrides, listener)
         self._upstreams: dict[str, Upstream] = {}
         self._destinations: dict[str, Destination] = {}
 
@@ -82,21 +79,25 @@ class Directory:
         """All that were called so far, for introspection."""
         return tuple(self._upstreams.values())
 
+    def destinations(self) -> tuple[Destination, ...]:
+        """The same, as callers name them."""
+        return tuple(self._destinations.values())
+
     def failover(self, target: Target) -> tuple[Target, ...]:
         """Where calls to `target` go when nobody there works, in order."""
-        plan = self._plans.get(target.service)
-        lists = plan.value.failover if plan is not None else None
+        plan = self._plans.known(target.service)
+        lists = plan.failover if plan is not None else None
         return (lists.get(target.subset) or lists.get("*", ())) if lists else ()
 
     def serving(self, service: str) -> Watch[ServingConfig]:
         """What documents say `service` is to let in."""
-        with self._lock:
-            return self._plan(service).map(lambda plan: plan.serving)
+        return self._plans.plan(service).map(lambda plan: plan.serving)
 
     def _new_destination(self, service: str) -> Destination:
-        plan = self._plan(service)
+        plan = self._plans.plan(service)
         config = plan.map(lambda value: self._config(service, value))
-        guards = Guards(service, self._clock, self._rng, config.value, LoggedCircuits())
+        told = ToldCircuits(service, self._listener)
+        guards = Guards(service, self._clock, self._rng, config.value, told)
         config.subscribe(lambda: guards.configure(config.value))
         new = self._destinations[service] = Destination(
             service=service,
@@ -114,10 +115,12 @@ class Directory:
         return new
 
     def _new_upstream(self, service: str) -> Upstream:
-        plan = self._plan(service)
+        plan = self._plans.plan(service)
         resolution = self._source.endpoints(service)
         config = self._config(service, plan.value)
-        upstream = Upstream(service, self._clock, self._rng, config, self._caller.here)
+        upstream = Upstream(
+            service, self._clock, self._rng, config, self._caller.here, self._listener
+        )
 
         def configure() -> None:
             upstream.configure(self._config(service, plan.value))
@@ -131,28 +134,3 @@ class Directory:
     def _config(self, service: str, plan: ServicePlan) -> UpstreamConfig:
         """What the program says in code beats what the documents say."""
         return self._overrides.get(service, plan.config)
-
-    def _plan(self, service: str) -> Watch[ServicePlan]:
-        if service not in self._plans:
-            self._plans[service] = self._follow(service, self._source.documents(service))
-        return self._plans[service]
-
-    def _follow(self, service: str, documents: Watch[tuple[Document, ...]]) -> Watch[ServicePlan]:
-        """The plan the documents make; while they make none, the last one that was good."""
-        plan = Watch(compile_plan(service, (), self._caller))
-
-        def compile_them() -> None:
-            try:
-                plan.set(compile_plan(service, documents.value, self._caller))
-            except ConfigError as exc:
-                self._refused(service, exc)
-                plan.set(plan.value)
-
-        documents.subscribe(compile_them)
-        return plan
-
-    def _refused(self, service: str, error: ConfigError) -> None:
-        _log.error("documents of %s are not used, the last good ones stay: %s", service, error)
-        if self._listener is not None:
-            kind = error.path.partition("/")[0]
-            self._listener.document_refused(kind, service, error)

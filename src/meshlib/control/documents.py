@@ -17,6 +17,8 @@ import msgspec
 
 from meshlib.control.decoding import Duration, Fields, read
 from meshlib.control.entry import Entry
+from meshlib.control.intentions import ServiceIntentions
+from meshlib.control.load_balancer import LoadBalancer
 from meshlib.control.registry import Document
 from meshlib.control.router import HeaderModifiers, ServiceRouter
 from meshlib.control.traffic_policy import TrafficPolicy
@@ -98,6 +100,7 @@ class ServiceResolver(Entry, frozen=True):
     """Excludes everything else, as in Consul."""
     failover: dict[str, ResolverFailover] = msgspec.field(default_factory=dict)
     """By subset; `*` is for all that are not named."""
+    load_balancer: LoadBalancer | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -155,20 +158,24 @@ class ServiceSplitter(Entry, frozen=True, kw_only=True):
 
 
 AnyEntry: TypeAlias = (
-    ServiceDefaults | ServiceResolver | ServiceRouter | ServiceSplitter | TrafficPolicy
+    ServiceDefaults
+    | ServiceIntentions
+    | ServiceResolver
+    | ServiceRouter
+    | ServiceSplitter
+    | TrafficPolicy
 )
 
 KINDS: Mapping[str, type[AnyEntry]] = MappingProxyType(
     {
         "service-defaults": ServiceDefaults,
+        "service-intentions": ServiceIntentions,
         "service-resolver": ServiceResolver,
         "service-router": ServiceRouter,
         "service-splitter": ServiceSplitter,
         "traffic-policy": TrafficPolicy,
     }
 )
-LATER = frozenset({"service-intentions"})
-"""Kinds whose meaning is clear, but which this version does not act on."""
 
 
 def validate(document: Document) -> None:
@@ -186,6 +193,9 @@ def decode(document: Document) -> AnyEntry:
     ):
         if given not in {"", meant}:
             raise ConfigError(f"{path}.{field}", given, f"{meant!r}, as the document is filed")
+    if isinstance(entry, ServiceIntentions):
+        entry.check_wildcard(document.name, path=path)
+        entry.check_tokens(path=path)
     return entry
 
 
@@ -207,11 +217,6 @@ def one_of(names: Mapping[str, object]) -> str:
 
 
 def _kind(document: Document, path: str) -> type[AnyEntry]:
-    if document.kind in LATER:
-        hint = "nothing is ignored silently: remove it, or use a version that knows it"
-        raise ConfigError(
-            path, document.kind, "a kind that this version of meshlib honours", hint=hint
-        )
     if document.kind not in KINDS:
         raise ConfigError(path, document.kind, one_of(KINDS))
     if not document.name:

@@ -69,6 +69,7 @@ class ServingPolicy(Fields, frozen=True):
     shared_rate: SharedRatesPolicy | None = None
     concurrency: ConcurrencyPolicy | None = None
     shed: ShedPolicy | None = None
+    authorization: Literal["enforce", "audit"] | None = None
 
 
 class BulkheadPolicy(Fields, frozen=True):

@@ -1,5 +1,5 @@
 """
-What a control plane is to the rest of the mesh: four small protocols.
+What a control plane is to the rest of the mesh: five small protocols.
 
 `local` (one machine, no daemon), `consul` and `static` implement them.  All of it is ordinary
 blocking code on daemon threads, started by the first use and started again after a fork; what
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from meshlib.model import Locality, Resolution
 from meshlib.trust.bundle import Credentials
+from meshlib.trust.intention import IntentionSet
 from meshlib.watch import Watch
 
 
@@ -71,6 +72,13 @@ class Discovery(Protocol):
         """The names known now, sorted.  Raises RegistryUnavailable."""
 
 
+class Aged(Protocol):
+    """A discovery that can tell how old its knowledge is: one that lives elsewhere should."""
+
+    def age(self, service: str) -> float | None:
+        """Seconds since the registry last confirmed what is known of a service; None: never."""
+
+
 class ConfigSource(Protocol):
     """Where documents come from and go to."""
 
@@ -91,6 +99,16 @@ class ConfigSource(Protocol):
         """Remove a document; returns whether there was one.  Raises RegistryUnavailable."""
 
 
+class IntentionSource(Protocol):
+    """Where it is said who may call whom."""
+
+    def intentions(self, service: str) -> Watch[IntentionSet]:
+        """Who may call `service`, followed until `close`; the same watch for the same name.
+
+        Before anything was heard it is not ready, and its value lets nobody in.
+        """
+
+
 class IdentitySource(Protocol):
     """Where this process's certificate and its trust come from."""
 
@@ -101,8 +119,8 @@ class IdentitySource(Protocol):
         """
 
 
-class ControlPlane(Registrar, Discovery, ConfigSource, IdentitySource, Protocol):
-    """All four, from one place."""
+class ControlPlane(Registrar, Discovery, ConfigSource, IntentionSource, IdentitySource, Protocol):
+    """All five, from one place."""
 
     def spiffe_id(self, service: str) -> str:
         """The SPIFFE id that instances of `service` prove."""

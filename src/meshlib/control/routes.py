@@ -30,6 +30,9 @@ from meshlib.route.table import CATCH_ALL, Route, RouteTable
 Own: TypeAlias = Callable[[Target, str], Target]
 """Checks a target of the service itself; the path is for the error."""
 
+Elsewhere: TypeAlias = Callable[[Target, str], Split]
+"""Where calls go on to from a target of another service; the path is for the error."""
+
 NO_SEGMENTS: Mapping[str, Segment] = MappingProxyType({})
 
 
@@ -54,6 +57,7 @@ class TableMaker:
     split: Split
     """Where calls go that no route leads elsewhere."""
     own: Own
+    elsewhere: Elsewhere
     policy: TrafficPolicy
     retry: RetryConfig
     caller: Caller = NOBODY
@@ -90,7 +94,7 @@ class TableMaker:
     def _split(self, destination: RouteDestination, path: str) -> Split:
         target = Target(destination.service or self.service, destination.service_subset)
         if target.service != self.service:
-            return whole(target)
+            return self.elsewhere(target, f"{path}.Destination.Service")
         if not target.subset:
             return self.split
         return whole(self.own(target, f"{path}.Destination.ServiceSubset"))

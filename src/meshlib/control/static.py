@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from meshlib.control.authorization import Default, DocumentIntentions
 from meshlib.control.documents import validate as validate_document
 from meshlib.control.local.atfork import ForkLock
 from meshlib.control.local.worker import Worker
@@ -18,6 +19,7 @@ from meshlib.control.registry import Document
 from meshlib.control.static_file import Content, listed, load
 from meshlib.errors import ConfigError, ControlError, RegistryUnavailable
 from meshlib.model import Resolution
+from meshlib.trust.intention import IntentionSet
 from meshlib.watch import Watch
 
 log = logging.getLogger("meshlib.control")
@@ -38,6 +40,7 @@ class StaticDiscovery:
         services: Mapping[str, Sequence[str | Mapping[str, Any]]] | None = None,
         *,
         file: Path | None = None,
+        default_intentions: Default = "allow",
         validate: Callable[[Document], None] = validate_document,
     ) -> None:
         if (services is None) == (file is None):
@@ -48,6 +51,7 @@ class StaticDiscovery:
         self._lock = ForkLock(2)
         self._stamp = _stamp(file) if file else None
         self._content = self._read(file) if file else Content(listed(services or {}, "services"))
+        self._intentions = DocumentIntentions(self.documents, default_intentions)
         self._worker = Worker("meshlib-static", self.poll_once, inherit=True)
 
     def endpoints(self, service: str) -> Watch[Resolution]:
@@ -69,6 +73,10 @@ class StaticDiscovery:
             found = self._documents.setdefault(service, first)
         self._follow()
         return found
+
+    def intentions(self, service: str) -> Watch[IntentionSet]:
+        """Who may call a service; where no document says so, the default does."""
+        return self._intentions.intentions(service)
 
     def get(self, kind: str, name: str) -> Document | None:
         """One document."""

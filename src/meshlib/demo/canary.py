@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Mapping
 
+from meshlib.control.edit import Body, update
 from meshlib.control.registry import ConfigSource, Document
-from meshlib.errors import ConfigError, ControlError
-
-Body: TypeAlias = Mapping[str, Any]
-
-TRIES = 10
-"""Compare-and-set rounds before giving up; each lost round means that somebody else wrote."""
+from meshlib.errors import ConfigError
 
 
 def set_split(config: ConfigSource, service: str, weights: Mapping[str, float]) -> None:
@@ -24,8 +19,8 @@ def set_split(config: ConfigSource, service: str, weights: Mapping[str, float]) 
     if abs(total - 100) > 0.005:
         raise ConfigError(f"split of {service}", total, "percentages that add up to 100")
     # The subsets first: a split to a subset that is not there yet would be refused.
-    _update(config, "service-resolver", service, lambda body: with_subsets(body, weights))
-    _update(config, "service-splitter", service, lambda body: with_splits(body, weights))
+    update(config, "service-resolver", service, lambda body: with_subsets(body, weights))
+    update(config, "service-splitter", service, lambda body: with_splits(body, weights))
 
 
 def with_subsets(body: Body, versions: Mapping[str, float]) -> Body:
@@ -45,13 +40,3 @@ def split_in(documents: Iterable[Document]) -> dict[str, float]:
     splitters = (each.body for each in documents if each.kind == "service-splitter")
     legs = next(splitters, {}).get("Splits", ())
     return {leg.get("ServiceSubset", ""): leg.get("Weight", 0) for leg in legs}
-
-
-def _update(config: ConfigSource, kind: str, name: str, change: Callable[[Body], Body]) -> None:
-    for _ in range(TRIES):
-        found = config.get(kind, name) or Document(kind, name, {"Kind": kind, "Name": name})
-        body = change(found.body)
-        if body == found.body or config.put(Document(kind, name, body, found.version), cas=True):
-            return
-    why = f"each of {TRIES} tries found a newer version than the one it had read"
-    raise ControlError(f"{kind}/{name} was not written", why=why, hint="try again")

@@ -92,6 +92,33 @@ def survived_drain(victim: str, code: int, served: int, after: int, counts: Coun
     )
 
 
+def survived_agent(code: int, after: int, newcomer: int, counts: Counts) -> Claim:
+    """`kill -9` of the Consul agent cost no request, and the mesh learned anew when it was back.
+
+    `after` is requests while it was gone, `newcomer` those that an instance answered which was
+    started after its return.
+    """
+    sentence = f"kill -9 of the Consul agent cost {_cost(counts)}, {after} of them without it"
+    reasons = {
+        "it was not killed": code == -9,
+        "nothing was asked while it was gone": after > 0,
+        "nobody found what was registered afterwards": newcomer > 0,
+    }
+    return Claim(
+        "consul_kill_9",
+        sentence + _unless(reasons),
+        holds=counts.failures == 0 and all(reasons.values()),
+        evidence={
+            "exit_code": code,
+            "requests": counts.requests,
+            "requests_without_it": after,
+            "answered_by_a_newcomer": newcomer,
+            "failures": counts.failures,
+            "problems": counts.problems,
+        },
+    )
+
+
 def one_trace(trace_id: str, spans: Sequence[Mapping[str, Any]]) -> Claim:
     """One request made one trace: one root, every other span has its parent in it, all services."""
     known = {span["span_id"] for span in spans}

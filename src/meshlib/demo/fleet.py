@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,8 +41,9 @@ class Program:
 class Member:
     """One process that was started."""
 
-    def __init__(self, program: Program, process: Process, log: Path) -> None:
-        self.program, self.log = program, log
+    def __init__(self, name: str, process: Process, log: Path, program: Program | None) -> None:
+        self.name, self.log, self.program = name, log, program
+        """The program is None for what is no instance of the mesh."""
         self._process = process
 
     @property
@@ -79,23 +81,30 @@ class Fleet:
     """Starts processes, and leaves none behind."""
 
     def __init__(self, home: Path, control: str) -> None:
-        self._home, self._control = home, control
+        self._home, self.control = home, control
+        """What the processes are told of the control plane."""
         self.members: dict[str, Member] = {}
         """By instance, the ended ones included."""
 
     async def start(self, program: Program) -> Member:
         """Start a process; it is not ready yet."""
-        log = self._home / "logs" / f"{program.instance}.log"
+        return await self.launch(program.instance, self._command(program), program)
+
+    async def launch(
+        self, name: str, command: Sequence[str], program: Program | None = None
+    ) -> Member:
+        """Start any process in a group of its own, with a log of its own."""
+        log = self._home / "logs" / f"{name}.log"
         log.parent.mkdir(mode=0o700, exist_ok=True)
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *self._command(program),
+                *command,
                 stdin=PIPE,
                 stdout=output,
                 stderr=STDOUT,
                 start_new_session=True,
             )
-        member = self.members[program.instance] = Member(program, process, log)
+        member = self.members[name] = Member(name, process, log, program)
         return member
 
     async def stop(self, member: Member) -> int:
@@ -109,8 +118,10 @@ class Fleet:
             return await member.ended()
 
     async def close(self) -> None:
-        """Stop everything that runs."""
-        await asyncio.gather(*map(self.stop, self.running()))
+        """Stop everything that runs; what the mesh stands on last."""
+        running = self.running()
+        await asyncio.gather(*(self.stop(each) for each in running if each.program))
+        await asyncio.gather(*(self.stop(each) for each in running if not each.program))
         self.kill()
 
     def kill(self) -> None:
@@ -127,7 +138,7 @@ class Fleet:
             "--version": program.version,
             "--instance": program.instance,
             "--home": str(self._home),
-            "--control": self._control,
+            "--control": self.control,
         }
         options = [word for pair in given.items() for word in pair]
         module = f"meshlib.demo.{program.service}"

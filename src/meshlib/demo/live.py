@@ -122,7 +122,7 @@ class View:
 
     def _everybody(self) -> set[Who]:
         programs = (member.program for member in self._stage.fleet.members.values())
-        started = {(each.service, each.version, each.instance) for each in programs}
+        started = {(each.service, each.version, each.instance) for each in programs if each}
         return started | self._tally.lines.keys()
 
     def _ready(self) -> set[str]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from meshlib.demo import claims, tracing
+from meshlib.demo.agent import Agent
 from meshlib.demo.claims import Claim
 from meshlib.demo.fleet import Fleet, Member, Program
 from meshlib.demo.stage import Options, Stage, staged
@@ -56,6 +57,8 @@ async def _play(stage: Stage) -> tuple[list[Claim], str]:
     await stage.start(Program("backend", "v1", "backend-v1-c"))
     _say("backend-v1-c took its place")
     found.append(await _drain(stage, "backend-v1-a"))
+    if stage.agent is not None:
+        found.append(await _without_consul(stage, stage.agent))
     return found, trace_id
 
 
@@ -111,6 +114,27 @@ async def _drain(stage: Stage, instance: str) -> Claim:
     """SIGTERM, as an orchestrator would send it."""
     seen = await _under_load(stage, instance, stage.fleet.stop)
     return _tell(claims.survived_drain(instance, *seen))
+
+
+async def _without_consul(stage: Stage, agent: Agent) -> Claim:
+    """`kill -9` of the control plane under load; then it returns, and somebody new comes."""
+    tally, newcomer = Tally(), Program("backend", "v1", "backend-v1-d")
+    async with (
+        stage.as_a_member(tally) as inside,
+        stage.through_the_edge(tally) as outside,
+        inside.running(WORKERS - 2),
+        outside.running(2),
+    ):
+        await tally.reached(BEFORE)
+        code = await agent.kill()
+        gone = tally.requests
+        await tally.reached(gone + AFTER)
+        without = tally.requests - gone
+        await agent.start()
+        await stage.start(newcomer)
+        await tally.reached(tally.requests + AFTER)
+    seen = tally.of_instance(newcomer.instance)
+    return _tell(claims.survived_agent(code, without, seen, tally))
 
 
 async def _under_load(

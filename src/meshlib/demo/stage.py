@@ -16,6 +16,7 @@ import httpx
 
 from meshlib import Mesh
 from meshlib.control.registry import ControlPlane
+from meshlib.demo.agent import Agent
 from meshlib.demo.canary import set_split, split_in
 from meshlib.demo.fleet import DemoError, Fleet, Member, Program
 from meshlib.demo.frontend import CITIES
@@ -43,9 +44,9 @@ class Options:
     duration: float | None = None
 
     def __post_init__(self) -> None:
-        if self.control != "local":
-            hint = "leave --control away, or say --control local"
-            raise ConfigError("--control", self.control, "local; Consul comes later", hint=hint)
+        if self.control not in {"local", "consul"} and not self.control.startswith("consul"):
+            expected = "local, consul to start a Consul, or the URL of one (consul://...)"
+            raise ConfigError("--control", self.control, expected)
         if not 0 <= self.port <= 65535:
             raise ConfigError("--port", self.port, "a port 0..65535")
         if self.duration is not None and self.duration <= 0:
@@ -67,8 +68,10 @@ def programs(options: Options, edge: str) -> list[Program]:
 class Stage:
     """What the scripted story and the live display both play on."""
 
-    def __init__(self, home: Path, fleet: Fleet, mesh: Mesh, edge: str) -> None:
-        self.home, self.fleet, self.edge = home, fleet, edge
+    def __init__(
+        self, home: Path, fleet: Fleet, mesh: Mesh, edge: str, agent: Agent | None = None
+    ) -> None:
+        self.home, self.fleet, self.edge, self.agent = home, fleet, edge, agent
         self._mesh = mesh
         self.total = Tally()
 
@@ -92,8 +95,10 @@ class Stage:
 
     async def ready(self, member: Member) -> None:
         """Wait until an instance is registered."""
+        if member.program is None:
+            return
         watch = self.control.endpoints(member.program.service)
-        instance = member.program.instance
+        instance = member.name
         seen = asyncio.ensure_future(
             until(watch, lambda value: any(e.id == instance for e in endpoints_of(value)))
         )
@@ -172,13 +177,22 @@ async def staged(options: Options, fleet_made: Callable[[Fleet], None]) -> Async
         edge = f"127.0.0.1:{options.port or free_port()}"
         fleet = Fleet(home, options.control)
         fleet_made(fleet)
-        with Mesh(CLIENT, home=str(home), control=options.control, instance=CLIENT) as mesh:
-            stage = Stage(home, fleet, mesh, edge)
-            try:
+        try:
+            agent = await _agent(fleet, home) if options.control == "consul" else None
+            with Mesh(CLIENT, home=str(home), control=fleet.control, instance=CLIENT) as mesh:
+                stage = Stage(home, fleet, mesh, edge, agent)
                 await stage.start(*programs(options, edge))
                 yield stage
-            finally:
-                await fleet.close()
+        finally:
+            await fleet.close()
+
+
+async def _agent(fleet: Fleet, home: Path) -> Agent:
+    """A Consul, which the processes of the fleet are told of."""
+    agent = Agent(fleet, home)
+    await agent.start()
+    fleet.control = agent.url
+    return agent
 
 
 @contextlib.contextmanager
@@ -203,7 +217,7 @@ def free_port() -> int:
 
 
 def _not_ready(member: Member) -> DemoError:
-    what = f"{member.program.instance} is not ready after {START_LIMIT:g} s"
+    what = f"{member.name} is not ready after {START_LIMIT:g} s"
     if member.code is not None:
-        what = f"{member.program.instance} ended with code {member.code} before it was ready"
+        what = f"{member.name} ended with code {member.code} before it was ready"
     return DemoError(what, why=member.last_words(), hint=f"its log is {member.log}")

@@ -1,9 +1,9 @@
 """
 What the mesh tells about itself, and to whom.
 
-The stack and the servers speak to two small protocols: a `Tracer` that follows one request across
+The stack and the servers speak to two protocols: a `Tracer` that follows one request across
 processes, and a `Listener` that counts.  Nothing here depends on a tracing or metrics library;
-`observe.otel` and `observe.passthrough` implement `Tracer`.
+`observe.otel` and `observe.passthrough` implement `Tracer`, `observe.metrics` is a `Listener`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,14 @@ class Tracer(Protocol):
 
 
 class Listener(Protocol):
-    """Hears of every finished attempt, call and served request.  Must be quick, must not raise."""
+    """Hears of what happened, on the thread it happened on.  Must be quick, must not raise.
+
+    An implementation outside of this package inherits from `Quiet` and overrides what it wants to
+    hear, so that an event of a later version is no error.  Words that name a kind, a reason or a
+    state are few and fixed; names of services, routes and documents are what people called them.
+    """
+
+    # ---- calls of this process
 
     def attempt_finished(
         self, service: str, endpoint: Endpoint, verdict: Verdict, seconds: float
@@ -68,6 +75,16 @@ class Listener(Protocol):
     def call_finished(self, call: Call, outcome: int | BaseException, seconds: float) -> None:
         """One logical call ended, with a status or an error."""
 
+    def call_retried(self, call: Call, why: str) -> None:
+        """Another attempt follows one that failed.
+
+        Why: "connect-failure", "timeout", "reset", "nack" (the peer says that nothing was done),
+        or the status as text, with gRPC's after it ("200 grpc 14").
+        """
+
+    def call_hedged(self, call: Call, outcome: str) -> None:
+        """An attempt that was slow got company; the hedge "won" or "lost"."""
+
     def call_mirrored(self, service: str, mirror: str, outcome: str) -> None:
         """A copy of a call to `service`, sent to the service `mirror`, came to an end.
 
@@ -75,8 +92,53 @@ class Listener(Protocol):
         was not sent, as too many were under way.
         """
 
+    def blame_withheld(self, service: str, endpoint: Endpoint, why: str) -> None:
+        """An attempt failed, and its endpoint is not blamed.
+
+        Why: "stall" (this process stood still) or "poison" (the request fails wherever it goes).
+        """
+
+    # ---- what it thinks of others, and of itself
+
+    def endpoint_moved(self, service: str, endpoint: Endpoint, before: str, after: str) -> None:
+        """The breaker of an endpoint moved: "closed", "open", "half-open"."""
+
+    def circuit_moved(self, service: str, method: str, before: str, after: str) -> None:
+        """The circuit of a method moved; the words are those of `policy.circuit.CircuitState`."""
+
+    def process_stalled(self, seconds: float) -> None:
+        """This process, or one of its event loops, stood still and goes on."""
+
+    # ---- the control plane
+
     def document_refused(self, kind: str, name: str, error: ConfigError) -> None:
         """A document cannot be used; the last good ones stay in force."""
 
+    def control_event(self, kind: str, subject: str, text: str) -> None:
+        """Something happened between this process and its control plane.
+
+        `kind` is one of few fixed words: "reconnect", "breaker-open", "endpoints-held",
+        "unknown-field", "clock-skew", "snapshot-used".  `subject` is what it is about (a service,
+        an address, a document), `text` a sentence for people.
+        """
+
+    # ---- requests this process serves
+
     def request_served(self, service: str, inbound: Inbound, status: int, seconds: float) -> None:
         """A served request ended; status 0 when the client went away first."""
+
+    def request_refused(self, service: str, by: str, status: int) -> None:
+        """A request was answered by the mesh, in place of the application.
+
+        By "admission" (not one of ours, or not well formed), "deadline" (nobody waits for it any
+        more), "shed", "rate", "shared-rate" or "concurrency"; for intentions see `request_denied`.
+        """
+
+    def request_denied(self, service: str, inbound: Inbound, rule: str, *, enforced: bool) -> None:
+        """The intentions do not allow a request; it is refused if they are `enforced`.
+
+        `rule` is the intention that decided.
+        """
+
+    def rates_counted(self, service: str, *, alone: bool) -> None:
+        """From now on this process counts the shared rates alone, or again with the others."""

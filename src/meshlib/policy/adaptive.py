@@ -10,7 +10,7 @@ Prometheus' and Envoy's circular histograms made smooth.
 from __future__ import annotations
 
 import threading
-from math import ceil, log
+from math import ceil, inf, log
 
 GROWTH = 1.1
 """Each bucket's upper end over its lower one."""
@@ -37,12 +37,12 @@ _STALE = 1 / 16
 class Latencies:
     """Recent latencies of one upstream; any thread may write and read."""
 
-    __slots__ = ("_answers", "_counts", "_halved", "_lock", "_new", "_total")
+    __slots__ = ("_answers", "_counts", "_due", "_lock", "_new", "_total")
 
     def __init__(self) -> None:
         self._counts = [0.0] * _BUCKETS
         self._total = 0.0
-        self._halved: float | None = None
+        self._due = -inf  # when all counts are halved again; nothing is counted yet
         self._new = 0
         self._answers: dict[float, float | None] = {}
         self._lock = threading.Lock()
@@ -59,6 +59,9 @@ class Latencies:
 
     def quantile(self, share: float, now: float) -> float | None:
         """Seconds that this share of recent attempts did not exceed; None: too few are known."""
+        answers = self._answers
+        if share in answers and now < self._due:
+            return answers[share]  # what was worked out is replaced, not changed: no lock needed
         with self._lock:
             self._fade(now)
             if share not in self._answers:
@@ -66,12 +69,12 @@ class Latencies:
             return self._answers[share]
 
     def _fade(self, now: float) -> None:
-        if self._halved is None:
-            self._halved = now
-        lives = int((now - self._halved) / HALF_LIFE)
-        if lives < 1:
+        if self._due == -inf:
+            self._due = now + HALF_LIFE
+        if now < self._due:
             return
-        self._halved += lives * HALF_LIFE
+        lives = 1 + int((now - self._due) / HALF_LIFE)
+        self._due += lives * HALF_LIFE
         factor = 0.5 ** min(lives, 1000)
         self._counts = [count * factor for count in self._counts]
         self._total = sum(self._counts)

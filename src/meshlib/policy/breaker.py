@@ -142,7 +142,7 @@ class Breaker:
 
         `connected` is false when the request failed before it was sent.  Whether it was counted.
         """
-        if verdict is Verdict.SUCCESS and permit and permit == self.permit:
+        if verdict.succeeded and permit and permit == self.permit:
             self._detector.succeeded(self._clock())  # nearly every report: it need not wait
             return True
         with self._lock:
@@ -171,7 +171,7 @@ class Breaker:
             self._tell(before, after)
 
     def _count(self, verdict: Verdict, *, connected: bool) -> None:
-        if verdict is Verdict.SUCCESS:
+        if verdict.succeeded:
             self._detector.succeeded(self._clock())
         elif verdict.failed and self._detector.failed(self._clock(), connected=connected):
             self.unreachable = self._detector.unreachable

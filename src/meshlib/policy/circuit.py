@@ -187,13 +187,17 @@ class Circuit:
 
     def _judge(self, permit: Permit, verdict: Verdict, seconds: float, now: float) -> _Move | None:
         held = not permit.lease or self._leases.pop(permit.lease, -inf) > now
-        if verdict is Verdict.IGNORED or not held:
+        if verdict.ignored or not held:
             return None
         slow = seconds >= self._config.slow_after
-        self._tally.add(now, failed=verdict.failed, slow=slow)
+        well = not (verdict.failed or slow)
+        if well:
+            self._tally.passed(now)
+        else:
+            self._tally.add(now, failed=verdict.failed, slow=slow)
         if self.state is _HALF_OPEN:
-            return self._probed(now, well=not (verdict.failed or slow))
-        if self.state is CircuitState.CLOSED and (verdict.failed or slow) and self._too_many(now):
+            return self._probed(now, well=well)
+        if not well and self.state is CircuitState.CLOSED and self._too_many(now):
             return self._open(now)
         return None
 

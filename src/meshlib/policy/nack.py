@@ -22,7 +22,8 @@ RETRY = "x-mesh-retry"
 NO = "no"
 SAFE = "safe"
 
-_NEVER = ("x-envoy-ratelimited", "finagle-http-nonretryable-nack")
+_RATE_LIMITED = "x-envoy-ratelimited"
+_NONRETRYABLE = "finagle-http-nonretryable-nack"
 _UNTOUCHED = "finagle-http-nack"
 _PUSHBACK = "grpc-retry-pushback-ms"
 
@@ -30,7 +31,7 @@ _PUSHBACK = "grpc-retry-pushback-ms"
 def refused_for_good(reply: Reply) -> bool:
     """Whether the peer asks not to be tried again, nor those beside it."""
     headers = reply.headers
-    return headers.get(RETRY) == NO or any(name in headers for name in _NEVER)
+    return headers.get(RETRY) == NO or _RATE_LIMITED in headers or _NONRETRYABLE in headers
 
 
 def refused_untouched(reply: Reply) -> bool:

@@ -21,25 +21,25 @@ from meshlib.config import OutlierConfig
 from meshlib.policy.tally import Tally
 
 
-class Detector:
+class Detector(Tally):
     """Counts what became of the requests to one endpoint.  Not thread-safe: the breaker locks."""
 
-    __slots__ = ("_config", "_connects", "_failures", "_tally")
+    __slots__ = ("_config", "_connects", "_failures")
 
     def __init__(self, config: OutlierConfig, now: float) -> None:
+        super().__init__(config.window, now)
         self._config = config
         self._connects = self._failures = 0
-        self._tally = Tally(config.window, now)
 
     def configure(self, config: OutlierConfig, now: float) -> None:
         """Go by other bounds from the next failure on; what was counted stays."""
         self._config = config
-        self._tally.resize(config.window, now)
+        self.resize(config.window, now)
 
     def clear(self) -> None:
         """Forget everything."""
+        super().clear()
         self._connects = self._failures = 0
-        self._tally.clear()
 
     def succeeded(self, now: float) -> None:
         """Count a success.
@@ -48,19 +48,19 @@ class Detector:
         lose one success of many.
         """
         self._connects = self._failures = 0
-        self._tally.passed(now)
+        self.passed(now)
 
     def failed(self, now: float, *, connected: bool) -> bool:
         """Count a failure; whether that was one too many."""
         self._connects = 0 if connected else self._connects + 1
         self._failures += 1
-        self._tally.add(now, failed=True, slow=False)
+        self.add(now, failed=True, slow=False)
         return self._in_a_row() or self._too_often(now)
 
     def forgive(self, now: float) -> None:
         """Take one failure back: it was not the endpoint's."""
+        super().forgive(now)
         self._failures = max(self._failures - 1, 0)
-        self._tally.forgive(now)
 
     @property
     def unreachable(self) -> bool:
@@ -71,6 +71,6 @@ class Detector:
         return self.unreachable or self._failures >= self._config.failures
 
     def _too_often(self, now: float) -> bool:
-        counts = self._tally.counts(now)
+        counts = self.counts(now)
         enough = counts.calls >= self._config.requests
         return enough and 1 - counts.failures < self._config.success_rate

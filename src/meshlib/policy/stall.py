@@ -14,8 +14,9 @@ longer by up to one interval than what is said here, never shorter.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 INTERVAL = 0.1
 """Seconds from beat to beat: ten wake-ups a second cost about 0.01 % of a core."""
@@ -27,21 +28,29 @@ exact, and Node's and Envoy's watchdogs call the same order of lag noise."""
 REMEMBERED = 64
 """Stalls remembered; older ones overlap with no request that is still out, or hardly."""
 
+Heard: TypeAlias = Callable[[float], None]
+"""Told of a stall when it is over: its seconds, without the first interval.  Must be quick."""
+
 
 class _Stall(NamedTuple):
     since: float
     until: float
 
 
+def by_nobody(_: float) -> None:
+    """Nobody hears of stalls."""
+
+
 class StallMeter:
-    """Fed by one heart, asked by anybody; reading takes no lock.
+    """Fed by one heart, asked by anybody; reading takes no lock.  `heard` is told of each stall.
 
     It says nothing until the first beat, and nothing any more after `stop`.
     """
 
-    __slots__ = ("_due", "_last", "_stalls")
+    __slots__ = ("_due", "_heard", "_last", "_stalls")
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Heard = by_nobody) -> None:
+        self._heard = heard
         self._due = inf
         self._last = -inf
         self._stalls: deque[_Stall] = deque(maxlen=REMEMBERED)
@@ -51,6 +60,7 @@ class StallMeter:
         if now - self._due > LATE:
             self._stalls.append(_Stall(self._due, now))
             self._last = now
+            self._heard(now - self._due)
         self._due = now + INTERVAL
         return self._due
 

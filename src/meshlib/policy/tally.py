@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import NamedTuple
 
 SLOTS = 10
 """Into so many slots the window is cut: a call is remembered for 9/10 to 10/10 of it."""
+
+_CALLS, _FAILED, _SLOW = 0, SLOTS, 2 * SLOTS
+"""Where the counts of each kind begin, in one array: there is a tally for every endpoint."""
+_NOTHING = array("i", [0] * (3 * SLOTS))
+_EMPTY = array("i", [0] * 3)
 
 
 class Counts(NamedTuple):
@@ -29,63 +35,71 @@ class Counts(NamedTuple):
 class Tally:
     """A sliding window of counts.  Not thread-safe."""
 
-    __slots__ = ("_calls", "_failed", "_slot", "_slow", "_width")
+    __slots__ = ("_counts", "_over", "_passed", "_slot", "_width")
 
     def __init__(self, window: float, now: float) -> None:
-        self._width = window / SLOTS
-        self._slot = int(now // self._width)
-        self.clear()
+        self._cut(window, now)
 
     def clear(self) -> None:
         """Forget everything."""
-        self._calls, self._failed, self._slow = [0] * SLOTS, [0] * SLOTS, [0] * SLOTS
+        self._empty()
+
+    def _empty(self) -> None:
+        self._passed = 0  # of the current slot, not in `_counts` yet
+        self._counts = array("i", _NOTHING)
 
     def resize(self, window: float, now: float) -> None:
         """Cut another window; what was counted falls into its newest slot."""
         if window / SLOTS == self._width:
             return
         counts = self.counts(now)
-        self._width = window / SLOTS
-        self._slot = int(now // self._width)
-        self.clear()
-        index = self._slot % SLOTS
-        self._calls[index], self._failed[index], self._slow[index] = counts
+        self._cut(window, now)
+        self._counts[self._slot % SLOTS :: SLOTS] = array("i", counts)
 
     def add(self, now: float, *, failed: bool, slow: bool) -> None:
         """Count one call that ended now."""
         index = self._turn(now)
-        self._calls[index] += 1
-        self._failed[index] += failed
-        self._slow[index] += slow
+        self._counts[_CALLS + index] += 1
+        self._counts[_FAILED + index] += failed
+        self._counts[_SLOW + index] += slow
 
     def passed(self, now: float) -> None:
         """Count one call that neither failed nor was slow: `add` for those in a hurry."""
-        slot = int(now // self._width)
-        if slot > self._slot:
+        if now >= self._over:
             self._turn(now)
-        self._calls[slot % SLOTS] += 1
+        self._passed += 1
 
     def forgive(self, now: float) -> None:
         """Take one failed call out, of the newest slot that has any."""
         newest = self._turn(now)
         for age in range(SLOTS):
             index = (newest - age) % SLOTS
-            if self._failed[index]:
-                self._calls[index] -= 1
-                self._failed[index] -= 1
+            if self._counts[_FAILED + index]:
+                self._counts[_CALLS + index] -= 1
+                self._counts[_FAILED + index] -= 1
                 return
 
     def counts(self, now: float) -> Counts:
         """The sums."""
         self._turn(now)
-        return Counts(sum(self._calls), sum(self._failed), sum(self._slow))
+        counts = self._counts
+        return Counts(sum(counts[:_FAILED]), sum(counts[_FAILED:_SLOW]), sum(counts[_SLOW:]))
+
+    def _cut(self, window: float, now: float) -> None:
+        self._width = window / SLOTS
+        self._begin(int(now // self._width))
+        self._empty()
+
+    def _begin(self, slot: int) -> None:
+        self._slot, self._over = slot, (slot + 1) * self._width
 
     def _turn(self, now: float) -> int:
         """The index of the current slot, after emptying those that have left the window."""
+        passed, self._passed = self._passed, 0
+        self._counts[_CALLS + self._slot % SLOTS] += passed
         slot = int(now // self._width)
         if slot > self._slot:
             for old in range(max(self._slot, slot - SLOTS) + 1, slot + 1):
-                index = old % SLOTS
-                self._calls[index] = self._failed[index] = self._slow[index] = 0
-            self._slot = slot
+                self._counts[old % SLOTS :: SLOTS] = _EMPTY
+            self._begin(slot)
         return self._slot % SLOTS

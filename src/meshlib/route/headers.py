@@ -33,6 +33,24 @@ class HeaderChanges:
     def __bool__(self) -> bool:
         return bool(self.add or self.set or self.remove)
 
+    def then(self, later: HeaderChanges) -> HeaderChanges:
+        """One set of changes that does what these do, and then `later`."""
+        if not (self and later):
+            return self or later
+        gone = {name.lower() for name in later.remove}
+        more = {name.lower() for name, _ in later.add}
+        again = {name.lower() for name, _ in later.set}
+        mine = {name.lower(): (name, value) for name, value in self.set}
+        # What is set, and then added to, must not be set last: it is removed, and added first.
+        joined = [pair for name, pair in mine.items() if name in more - gone]
+        add = [(n, v) for n, v in self.add if n.lower() not in gone | (mine.keys() & more)]
+        kept = [pair for name, pair in mine.items() if name not in gone | more | again]
+        return HeaderChanges(
+            (*add, *joined, *later.add),
+            (*kept, *later.set),
+            tuple(dict.fromkeys((*self.remove, *later.remove, *(name for name, _ in joined)))),
+        )
+
     def applied(self, headers: Mapping[str, str]) -> CIMultiDict[str]:
         """The changed headers, as a copy."""
         changed = CIMultiDict(headers)

@@ -20,6 +20,7 @@ from collections.abc import (
     MutableMapping,
     Sequence,
 )
+from functools import partial
 from typing import Any, TypeAlias
 
 from meshlib.observe.events import Inbound
@@ -82,6 +83,8 @@ class MeshASGI:
         if refusal is not None:
             peer = connection.identity if connection else None
             log_refusal(refusal, scope.get("method", "GET"), head, peer)
+            options = self._options
+            options.listener.request_refused(options.service, "admission", refusal.status)
             await _refuse(refusal, scope, receive, send)
         elif head.target == HEALTH_PATH and scope["type"] == "http":
             status, body = health_page(self._options, self.stages, connection)
@@ -97,11 +100,13 @@ class MeshASGI:
         context = None  # a websocket outlives any deadline, and its calls are trees of their own
         if scope["type"] == "http":
             context = context_of(self._options, _carried(scope), edge=connection.edge)
-        visit = Visit(self._options, _inbound(scope, headers, connection, target), context)
+        inbound = _inbound(scope, headers, connection, target)
+        denied = self._denied(connection, inbound, headers)
+        visit = Visit(self._options, inbound, context)
         exchange = _Exchange(visit, receive, send, self.stages)
         self.in_flight += 1
         try:
-            await (_too_late if visit.late else self._run)(
+            await (denied or (_too_late if visit.too_late() else self._run))(
                 _inner(scope, headers, connection), exchange.receive, exchange.sender(scope)
             )
         except BaseException as error:
@@ -111,6 +116,16 @@ class MeshASGI:
             visit.end()
         finally:
             self.in_flight -= 1
+
+    def _denied(
+        self, connection: Connection, inbound: Inbound, headers: RawHeaders
+    ) -> ASGIApp | None:
+        """What answers in place of the application when the intentions deny the request."""
+        authorization = self._options.authorization
+        if authorization is None:
+            return None
+        refusal = authorization.refusal(connection, inbound, partial(_joined, headers))
+        return None if refusal is None else partial(_refuse, refusal, close=False)
 
 
 class _Exchange:
@@ -201,6 +216,13 @@ def _without_claims(headers: RawHeaders) -> RawHeaders:
     return [pair for pair in headers if pair[0] not in claims] if claims else headers
 
 
+def _joined(headers: RawHeaders, name: str) -> str | None:
+    """All headers of one name as one (RFC 9110 section 5.3); None: there is none."""
+    raw = name.encode("latin-1")
+    values = [value for found, value in headers if found == raw]
+    return b",".join(values).decode("latin-1") if values else None
+
+
 def _inbound(scope: Scope, headers: RawHeaders, connection: Connection, target: str) -> Inbound:
     return Inbound(
         scope.get("method", "GET"),
@@ -265,11 +287,13 @@ def _closing(message: Message) -> Message:
     return {**message, "headers": [*headers, _CLOSE]}
 
 
-async def _refuse(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(
+    refusal: Refusal, scope: Scope, receive: Receive, send: Send, *, close: bool = True
+) -> None:
     body = f"{refusal.reason}\n".encode()
     headers = (("content-type", "text/plain; charset=utf-8"),)
     if scope["type"] == "http":
-        await _answer(send, refusal.status, body, headers, close=True)
+        await _answer(send, refusal.status, body, headers, close=close)
         return
     await receive()
     if "websocket.http.response" in (scope.get("extensions") or {}):

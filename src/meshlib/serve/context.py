@@ -1,5 +1,5 @@
 """
-What a caller says about its request's deadline and retry credit, and what is said back.
+What a caller says about its request: its deadline, its retry credit, whether it is a copy.
 
 Only peers of the mesh are believed: the handshake proved who they are.  From the edge nothing is
 taken over; `edge_deadline` lets a gateway that is trusted for it name a deadline, which can only
@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import inf
 
-from meshlib.context import CREDIT, DEADLINE, EXPECTED, RequestContext
+from meshlib.context import CREDIT, DEADLINE, EXPECTED, MIRRORED, RequestContext
 from meshlib.observe.events import Inbound
 from meshlib.policy.credit import read_credit
 from meshlib.policy.nack import NO, RETRY
 from meshlib.serve.options import AppOptions
 
-CARRIED = (DEADLINE, EXPECTED, CREDIT)
+CARRIED = (DEADLINE, EXPECTED, CREDIT, MIRRORED)
 """The request headers that are read here, in lower case."""
 
 TOO_LATE = "the deadline of this request had passed when it arrived"
@@ -32,6 +32,7 @@ def context_of(options: AppOptions, said: Mapping[str, str], *, edge: bool) -> R
         options.clock,
         deadline=inf if deadline == inf else options.clock() + deadline,
         credit=None if edge else read_credit(said.get(CREDIT)),
+        mirrored=not edge and said.get(MIRRORED) == "1",
     )
 
 

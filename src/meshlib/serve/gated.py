@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 from meshlib.policy import priority as priorities
 from meshlib.policy.nack import NO, RETRY
 from meshlib.policy.rates import Visitor
-from meshlib.serve.limits import Gate, Place, Turned
+from meshlib.serve.limits import Gate, Place
+from meshlib.serve.told import Turned
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

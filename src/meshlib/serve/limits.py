@@ -9,7 +9,6 @@ is served at once.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, Protocol, TypeAlias
@@ -18,6 +17,7 @@ import msgspec
 
 from meshlib.config import ServingConfig, SharedRatesConfig
 from meshlib.errors import MeshError
+from meshlib.observe.events import Listener
 from meshlib.policy.concurrency import ConcurrencyLimit
 from meshlib.policy.limiter import Asked, OverLimit, limit_headers
 from meshlib.policy.rates import Rates, Visitor
@@ -25,19 +25,11 @@ from meshlib.policy.shared import SharedRates
 from meshlib.policy.shed import Shedder
 from meshlib.runtime import Clock, Rng, run_sync
 from meshlib.serve.shed import Sensor
+from meshlib.serve.told import Told, Turned
 from meshlib.watch import Watch
 
-_log = logging.getLogger("meshlib.limits")
 _AT_ONCE = [("retry-after", "1")]
 """What a 503 says: another instance may have room now, this one perhaps in a second."""
-
-
-class Turned(NamedTuple):
-    """The answer to a request that is turned away."""
-
-    status: int
-    reason: str
-    headers: list[tuple[str, str]]
 
 
 class Store(Protocol):
@@ -64,7 +56,8 @@ class _Shared(NamedTuple):
 class Gate:
     """The limits of what this process serves, following their configuration.
 
-    `store` makes the store of the shared rates, `instances` tells how many share them.
+    `store` makes the store of the shared rates, `instances` tells how many share them.  `listener`
+    hears what is refused in the name of `service`.
     """
 
     def __init__(
@@ -75,8 +68,11 @@ class Gate:
         rng: Rng,
         store: Callable[[SharedRatesConfig], Store],
         instances: Callable[[], int],
+        service: str = "",
+        listener: Listener | None = None,
     ) -> None:
         self.clock, self._rng, self._new_store, self._instances = clock, rng, store, instances
+        self._told = Told(service, listener)
         self._config = config
         self._lock = threading.Lock()
         self._workers = 1
@@ -107,9 +103,9 @@ class Gate:
         """Why the request is turned away, as far as this process knows by itself."""
         shedder, rates = self.shedder, self._rates
         if shedder is not None and shedder.refuses(priority):
-            return Turned(503, f"overloaded: {shedder.why}", _AT_ONCE)
+            return self._told.turned("shed", Turned(503, f"overloaded: {shedder.why}", _AT_ONCE))
         over = rates.take(visitor) if rates is not None else None
-        return None if over is None else _too_many(over)
+        return None if over is None else self._told.turned("rate", _too_many(over))
 
     def turned_by_all(self, visitor: Visitor) -> Turned | None:
         """The same for the shared rates; blocks for their timeout at most."""
@@ -131,19 +127,19 @@ class Gate:
             try:
                 over = await take(shared.store, shared.rates.asked(visitor))
             except MeshError as exc:
-                _note_failure(shared.rates, exc)
+                self._told.store_failed(shared.rates, exc)
             else:
-                _note_answer(shared.rates)
-                return None if over is None else _too_many(over)
+                self._told.store_answered(shared.rates)
+                return None if over is None else self._told.turned("shared-rate", _too_many(over))
         over = shared.rates.without_store(visitor)
-        return None if over is None else _too_many(over)
+        return None if over is None else self._told.turned("shared-rate", _too_many(over))
 
     def place(self) -> Place | Turned:
         """A place among those that are served now."""
         concurrency = self.concurrency
         if concurrency is not None and not concurrency.try_acquire():
             reason = f"{concurrency.limit} requests are being served, which is the limit"
-            return Turned(503, reason, _AT_ONCE)
+            return self._told.turned("concurrency", Turned(503, reason, _AT_ONCE))
         return Place(concurrency, self.clock)
 
     # ---- how it follows
@@ -232,13 +228,3 @@ def _too_many(over: OverLimit) -> Turned:
     quota = over.quota
     reason = f"rate limit {over.name!r}: {quota.limit:g} in {quota.per:g} s"
     return Turned(429, reason, limit_headers(over))
-
-
-def _note_failure(rates: SharedRates, cause: MeshError) -> None:
-    if rates.failed():
-        _log.warning("%s (%s); on failure: %s", cause.what, cause.why, rates.config.on_failure)
-
-
-def _note_answer(rates: SharedRates) -> None:
-    if rates.answered():
-        _log.warning("the shared rate limits are counted together again")

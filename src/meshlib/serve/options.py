@@ -16,6 +16,7 @@ from meshlib.config import Config
 from meshlib.errors import ConfigError
 from meshlib.observe.events import Listener, Tracer
 from meshlib.runtime import Clock, real_clock
+from meshlib.serve.authorize import Authorization
 from meshlib.serve.limits import Gate
 from meshlib.trust.bundle import Credentials
 from meshlib.trust.verify import Authorizer
@@ -131,6 +132,8 @@ class AppOptions:
     """Whether an ASGI handler is cancelled when its client goes away; see `serve.abandon`."""
     gate: Gate | None = None
     """How much is let in; None: everything."""
+    authorization: Authorization | None = None
+    """Which callers may do what; None: every peer of the mesh may do everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,10 +50,12 @@ class Visit:
         self._span = options.tracer.serve(options.service, inbound)
         self._token = None if context is None else context.enter()
 
-    @property
-    def late(self) -> bool:
-        """Whether nobody waits for the answer any more."""
-        return self._context is not None and self._context.left <= 0
+    def too_late(self) -> bool:
+        """Whether nobody waits for the answer any more, before the application is asked for it."""
+        late = self._context is not None and self._context.left <= 0
+        if late:
+            self._options.listener.request_refused(self._options.service, "deadline", 504)
+        return late
 
     def begin_answer(self, status: int) -> list[tuple[str, str]]:
         """The answer has this status; returns the headers to add to it."""

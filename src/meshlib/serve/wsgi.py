@@ -9,6 +9,7 @@ in the thread that called the application.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote
@@ -81,6 +82,8 @@ class MeshWSGI:
         if refusal is not None:
             peer = connection.identity if connection else None
             log_refusal(refusal, environ["REQUEST_METHOD"], head, peer)
+            options = self._options
+            options.listener.request_refused(options.service, "admission", refusal.status)
             self.transport.close_after(environ)
             return _refuse(refusal, start_response)
         if head.target == HEALTH_PATH:
@@ -103,7 +106,9 @@ class MeshWSGI:
         environ["mesh.peer"] = connection.identity
         environ["mesh.edge"] = connection.edge
         environ["mesh.priority"] = ORDINARY if connection.identity is None else priority
-        visit = Visit(self._options, _inbound(environ, connection, target), context)
+        inbound = _inbound(environ, connection, target)
+        denied = self._denied(connection, inbound)
+        visit = Visit(self._options, inbound, context)
 
         def start(
             status: str, headers: list[tuple[str, str]], *args: Any
@@ -113,11 +118,20 @@ class MeshWSGI:
             return start_response(status, _with(headers, extra) if extra else headers, *args)
 
         try:
-            result = (_too_late if visit.late else self._gated or self.app)(environ, start)
+            app = denied or (_too_late if visit.too_late() else self._gated or self.app)
+            result = app(environ, start)
         except BaseException as error:
             visit.end(error)
             raise
         return _watched(result, visit, environ)
+
+    def _denied(self, connection: Connection, inbound: Inbound) -> WSGIApp | None:
+        """What answers in place of the application when the intentions deny the request."""
+        authorization = self._options.authorization
+        if authorization is None:
+            return None
+        refusal = authorization.refusal(connection, inbound, inbound.headers.get)
+        return None if refusal is None else partial(_deny, refusal)
 
     def _end_connection(self, environ: Environ) -> None:
         # asked when the answer begins: the drain may have begun while the application worked
@@ -262,6 +276,10 @@ def _too_late(_: Environ, start_response: StartResponse) -> list[bytes]:
     """What answers in place of the application when nobody waits for it."""
     headers = (("content-type", "text/plain; charset=utf-8"),)
     return _answer(start_response, 504, f"{TOO_LATE}\n".encode(), headers)
+
+
+def _deny(refusal: Refusal, _: Environ, start_response: StartResponse) -> list[bytes]:
+    return _refuse(refusal, start_response)
 
 
 def _refuse(refusal: Refusal, start_response: StartResponse) -> list[bytes]:

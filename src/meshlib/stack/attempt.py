@@ -7,7 +7,7 @@ from functools import partial
 from math import inf
 
 from meshlib.config import UpstreamConfig
-from meshlib.context import CREDIT, DEADLINE, EXPECTED
+from meshlib.context import CREDIT, DEADLINE, EXPECTED, MIRRORED
 from meshlib.errors import AttemptFailed, CallError
 from meshlib.model import Attempt, Reply, Verdict
 from meshlib.observe.events import Listener, Tracer
@@ -75,8 +75,10 @@ class OneAttempt:
         return min(retry.per_try_timeout, per_try(tail, call.deadline - now, left))
 
     def _carry(self, attempt: Attempt, now: float) -> int:
-        """Write what the server shall know of deadline and credit; returns the credit."""
+        """Write what the server shall know of the request's tree; returns the credit."""
         call, headers = attempt.call, attempt.headers
+        if call.context is not None and call.context.mirrored:
+            headers[MIRRORED] = "1"
         if attempt.deadline != inf:
             left = str(max(int((attempt.deadline - now) * 1000), 0))
             headers[DEADLINE] = headers[EXPECTED] = left
@@ -112,4 +114,4 @@ def _telling(attempt: Attempt, outcome: Reply | BaseException) -> bool:
     That one would have taken even longer; were it not counted, the limit could never grow.
     """
     late = isinstance(outcome, AttemptFailed) and outcome.sent and outcome.timed_out
-    return late or attempt.verdict is Verdict.SUCCESS
+    return late or attempt.verdict.succeeded

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from meshlib.balance.load import key_of
-from meshlib.balance.picker import Pick, Picker
+from meshlib.balance.picker import Pick
 from meshlib.balance.session import header_of, name_of, named
 from meshlib.balance.upstream import Upstream
 from meshlib.config import SessionConfig
@@ -25,13 +25,11 @@ from meshlib.model import (
     Target,
     Verdict,
 )
+from meshlib.observe.events import Listener
 from meshlib.policy.penalty import penalty
 from meshlib.runtime import Runtime
 from meshlib.stack.blame import settle
 from meshlib.stack.service import AttemptService
-
-REDRAWS = 4
-"""Draws for another locality before any will do: Istio looks at five hosts."""
 
 
 def no_failover(_: Target) -> tuple[Target, ...]:
@@ -45,6 +43,7 @@ class Balance:
 
     runtime: Runtime
     upstream: Callable[[str], Upstream]
+    listener: Listener
     failover: Callable[[Target], tuple[Target, ...]] = no_failover
     """Where to go instead of a target that has nobody, in order."""
 
@@ -62,15 +61,15 @@ class Balance:
             try:
                 reply = await inner(attempt)
             except BaseException as exc:
-                settle(upstream, pick, attempt, exc)
+                settle(upstream, pick, attempt, exc, self.listener)
                 if isinstance(exc, AttemptFailed):
                     exc.endpoint = endpoint
                 raise
             reply.endpoint = endpoint
             if reply.closed:
-                settle(upstream, pick, attempt, reply)
+                settle(upstream, pick, attempt, reply, self.listener)
             else:
-                reply.on_close(partial(_at_the_end, upstream, pick, attempt, reply))
+                reply.on_close(partial(self._at_the_end, upstream, pick, attempt, reply))
             if call.set_cookies:
                 _set_cookies(reply, call.set_cookies)
             if upstream.session is not None:
@@ -78,6 +77,21 @@ class Balance:
             return reply
 
         return balance
+
+    def _at_the_end(
+        self,
+        upstream: Upstream,
+        pick: Pick,
+        attempt: Attempt,
+        reply: Reply,
+        error: BaseException | None,
+    ) -> None:
+        """A body that broke off is the endpoint's failure, whatever its status said."""
+        if isinstance(error, AttemptFailed):
+            attempt.verdict, attempt.penalty = Verdict.FAILURE, penalty(error)
+            settle(upstream, pick, attempt, error, self.listener)
+        else:
+            settle(upstream, pick, attempt, reply, self.listener)
 
     def _pick(self, attempt: Attempt) -> Pick | None:
         """A pick from the call's target; from its failover list when nobody there works.
@@ -100,10 +114,11 @@ class Balance:
         return pick
 
     def _pick_from(self, target: Target, attempt: Attempt) -> Pick | None:
-        picker = self.upstream(target.service).picker(target.subset)
-        if picker is None:
-            return None
-        return _elsewhere(picker, attempt) if attempt.elsewhere else picker.pick(attempt)
+        upstream = self.upstream(target.service)
+        picker = upstream.picker(target.subset)
+        if attempt.elsewhere:
+            picker = upstream.elsewhere(target.subset, attempt.call.tried) or picker
+        return None if picker is None else picker.pick(attempt)
 
     async def _first_pick(self, attempt: Attempt) -> Pick:
         """Wait for the first answers of discovery, if that is what is missing."""
@@ -119,30 +134,8 @@ class Balance:
         raise _nothing_to_pick(self.upstream(target.service), target)
 
 
-def _elsewhere(picker: Picker, attempt: Attempt) -> Pick | None:
-    """A pick in a locality that was not tried, if a few draws find one; else the last pick."""
-    tried = {endpoint.locality for endpoint in attempt.call.tried}
-    for _ in range(REDRAWS):
-        pick = picker.pick(attempt)
-        if pick is None or pick.endpoint.locality not in tried:
-            return pick
-        pick.done(Verdict.IGNORED)
-    return picker.pick(attempt)
-
-
 def _target(call: Call) -> Target:
     return call.target or Target(call.service)
-
-
-def _at_the_end(
-    upstream: Upstream, pick: Pick, attempt: Attempt, reply: Reply, error: BaseException | None
-) -> None:
-    """A body that broke off is the endpoint's failure, whatever its status said."""
-    if isinstance(error, AttemptFailed):
-        attempt.verdict, attempt.penalty = Verdict.FAILURE, penalty(error)
-        settle(upstream, pick, attempt, error)
-    else:
-        settle(upstream, pick, attempt, reply)
 
 
 def _set_cookies(reply: Reply, cookies: Iterable[NewCookie]) -> None:

@@ -11,21 +11,29 @@ from meshlib.balance.picker import Pick
 from meshlib.balance.upstream import Upstream
 from meshlib.errors import AttemptFailed
 from meshlib.model import Attempt, Reply, Verdict
+from meshlib.observe.events import Listener
 from meshlib.policy.poison import PoisonLog, fingerprint
 
 
 def settle(
-    upstream: Upstream, pick: Pick, attempt: Attempt, outcome: Reply | BaseException
+    upstream: Upstream,
+    pick: Pick,
+    attempt: Attempt,
+    outcome: Reply | BaseException,
+    listener: Listener,
 ) -> None:
     """Tell the endpoint how the attempt went, as far as that is about the endpoint."""
     verdict, poison = attempt.verdict, upstream.poison
     sent = not isinstance(outcome, AttemptFailed) or outcome.sent
-    if verdict is Verdict.SUCCESS and poison:
+    if verdict.succeeded and poison:
         poison.succeeded(fingerprint(attempt.call))
-    if verdict.failed and (
-        attempt.excused or (sent and _poisonous(poison, pick, attempt, outcome))
-    ):
+    excuse = ""
+    if verdict.failed:
+        poisoned = not attempt.excused and sent and _poisonous(poison, pick, attempt, outcome)
+        excuse = "stall" if attempt.excused else "poison" if poisoned else ""
+    if excuse:
         pick.done(Verdict.IGNORED)
+        listener.blame_withheld(upstream.service, pick.endpoint, excuse)
     else:
         pick.done(verdict, attempt.seconds, attempt.penalty, connected=sent)
 

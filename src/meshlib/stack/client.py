@@ -126,20 +126,20 @@ def client_stack(
     # there are at a time is bounded by the runtime.  They have an attempt layer of their own, as
     # how fast they are answered says nothing of what is usual here.
     aside = OneAttempt(runtime, to.config, tracer, listener, stalls=stalls)
-    mirror = Mirror(runtime, listener, Balance(runtime, to.upstream)(aside(engine)))
+    mirror = Mirror(runtime, listener, Balance(runtime, to.upstream, listener)(aside(engine)))
 
     # Retry turns the call into attempts.  It stands above balance, so that every attempt picks
     # anew and can avoid the endpoints that were tried.
-    retry = Retry(runtime, to.config, to.backoff, to.budget)
+    retry = Retry(runtime, to.config, to.backoff, to.budget, listener)
 
     # Hedge stands between the two: what races are attempts, each with an endpoint of its own, while
     # retry sees one outcome and goes by its rules, whichever of the two it came from.
-    hedge = Hedge(runtime, to.config, to.budget, to.latencies)
+    hedge = Hedge(runtime, to.config, to.budget, to.latencies, listener)
 
     # Balance picks the endpoint and keeps the pick until the reply's last byte.  It stands right
     # above the attempt, as what it must learn is how that endpoint did: no pause, no other layer
     # may come between picking an endpoint and using it.
-    balance = Balance(runtime, to.upstream, to.failover)
+    balance = Balance(runtime, to.upstream, listener, to.failover)
 
     # The attempt is innermost: one span, one limit of time and one verdict for exactly what
     # happens on the wire.

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from meshlib.config import BudgetConfig, UpstreamConfig
 from meshlib.config.retry import HedgeConfig
 from meshlib.model import Attempt, Reply
+from meshlib.observe.events import Listener
 from meshlib.policy.adaptive import Latencies
 from meshlib.policy.budget import RetryBudget
 from meshlib.policy.compiled import Compiled
@@ -37,6 +38,7 @@ class Hedge:
     config: Watch[UpstreamConfig]
     budget: Watch[RetryBudget]
     latencies: Latencies
+    listener: Listener
 
     def __call__(self, inner: AttemptService) -> AttemptService:
         """Wrap `inner`; where nothing can run side by side, `inner` itself."""
@@ -63,6 +65,9 @@ class Hedge:
 
             raced = await self.runtime.race(_outcome(inner, attempt), seconds, second, _answered)
             best, spare = _sorted(*raced)
+            if attempt.call.attempts > attempt.number:
+                won = raced[1] is not None and best is raced[1][1]
+                self.listener.call_hedged(attempt.call, "won" if won else "lost")
             if isinstance(spare, Reply):
                 await spare.discard()
             if isinstance(best, Exception):
@@ -83,7 +88,10 @@ class Hedge:
         credit = attempt.call.credit
         if own.balance < 1 or not credit.left or not self.budget.value.try_withdraw():
             return False
-        return bool(credit.spend()) and own.try_withdraw()
+        if not credit.spend():
+            return False
+        attempt.call.extra += 1
+        return own.try_withdraw()
 
     def _own_budget(self, config: HedgeConfig) -> RetryBudget:
         return RetryBudget(self.runtime.clock, BudgetConfig(share=config.share, floor=0.0))

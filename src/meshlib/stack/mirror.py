@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from multidict import CIMultiDict
 
 from meshlib.config.routes import MirrorConfig
+from meshlib.context import MIRRORED
 from meshlib.model import Attempt, Call, Reply, Target
 from meshlib.observe.events import Listener
 from meshlib.runtime import Runtime
 from meshlib.stack.service import AttemptService, CallService
-
-MARK = "x-mesh-mirror"
-"""Tells the server that nobody reads its answer; the Host header stays, unlike with Envoy, which
-appends `-shadow` to it."""
 
 LONGEST = 15.0
 """Seconds a copy may take when the call itself has no deadline: the default of a call."""
@@ -26,8 +23,8 @@ class Mirror:
 
     A copy is one attempt, never repeated, over `send`: it waits for nobody and nobody waits for it.
     What comes of it is told to the listener and to nobody else.  It is not made for a body that is
-    still to come, for a method its rule does not name, for what is a copy itself, and when too many
-    copies are under way.
+    still to come, for a method its rule does not name, for what is a copy itself or made while one
+    is served, and when too many copies are under way.
     """
 
     runtime: Runtime
@@ -40,7 +37,7 @@ class Mirror:
 
         async def mirror(call: Call) -> Reply:
             rules = call.rules
-            if rules is not None and rules.mirrors and MARK not in call.headers:
+            if rules is not None and rules.mirrors and not _is_copy(call):
                 self._start(call, rules.mirrors)
             return await inner(call)
 
@@ -57,7 +54,7 @@ class Mirror:
     def _mirrored(self, call: Call, target: Target) -> Call:
         """A call of its own: nothing a copy goes through may be seen by the call."""
         headers = CIMultiDict(call.headers if call.sent_headers is None else call.sent_headers)
-        headers[MARK] = "1"
+        headers[MIRRORED] = "1"
         return Call(
             service=target.service,
             method=call.method,
@@ -83,6 +80,10 @@ class Mirror:
             outcome = "failed"
         finally:
             self.listener.call_mirrored(service, mirrored.service, outcome)
+
+
+def _is_copy(call: Call) -> bool:
+    return MIRRORED in call.headers or (call.context is not None and call.context.mirrored)
 
 
 def _eligible(call: Call, rule: MirrorConfig) -> bool:

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from meshlib.config import RetryConfig, UpstreamConfig
 from meshlib.context import RequestContext
 from meshlib.errors import AttemptFailed
 from meshlib.model import Attempt, Call, Reply
+from meshlib.observe.events import Listener
 from meshlib.policy.backoff import Backoff
 from meshlib.policy.budget import RetryBudget
 from meshlib.policy.compiled import Compiled
 from meshlib.policy.conditions import Conditions
 from meshlib.policy.credit import Credit
-from meshlib.policy.nack import asked_to_wait, refused_for_good
+from meshlib.policy.nack import asked_to_wait, refused_for_good, refused_untouched
 from meshlib.runtime import Runtime
 from meshlib.stack.service import AttemptService, CallService
 from meshlib.watch import Watch
+
+
+class Obstacle(NamedTuple):
+    """What speaks against another attempt."""
+
+    by: str
+    """One word, for metrics."""
+    text: str
+    """A clause, for people."""
+
+
+_ADVISED = Obstacle("peer", "the peer asks not to be tried again")
+_BODY = Obstacle("body", "its body cannot be sent again")
+_PUSHBACK = Obstacle("pushback", "the peer asks to be left alone for too long")
+_TIME = Obstacle("deadline", "there is no time left")
+_CROWD = Obstacle("bulkhead", "too many calls of this process are being tried again")
+_CREDIT = Obstacle("credit", "the request's retry credit is spent")
+_BUDGET = Obstacle("budget", "the service's retry budget is spent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +52,7 @@ class Retry:
     config: Watch[UpstreamConfig]
     backoff: Watch[Backoff]
     budget: Watch[RetryBudget]
+    listener: Listener
 
     def __call__(self, inner: AttemptService) -> CallService:
         """Wrap `inner`."""
@@ -53,16 +74,19 @@ class Retry:
                     delay = self._delay(attempt, conditions, None, free=not exc.sent)
                     if delay is None:
                         raise
+                    why = _why_failed(exc)
                 else:
                     if refused_for_good(reply):
-                        _give_up(call, "the peer asks not to be tried again")
+                        _give_up(call, _ADVISED)
                         return reply
                     if not conditions.of_reply(call, reply):
                         return reply
                     delay = self._delay(attempt, conditions, reply, free=False)
                     if delay is None:
                         return reply
+                    why = _why_unwanted(reply)
                     await reply.discard()
+                self.listener.call_retried(call, why)
                 await self.runtime.sleep(delay)
 
         return retry
@@ -79,29 +103,32 @@ class Retry:
             _give_up(call, obstacle)
         return None if obstacle else delay
 
-    def _obstacle(self, call: Call, config: RetryConfig, wished: float, delay: float) -> str:
+    def _obstacle(
+        self, call: Call, config: RetryConfig, wished: float, delay: float
+    ) -> Obstacle | None:
         if call.attempts >= config.attempts:
-            return f"all {config.attempts} attempts are made"
+            return Obstacle("attempts", f"all {config.attempts} attempts are made")
         if not call.body.replayable:
-            return "its body cannot be sent again"
+            return _BODY
         if wished > config.max_retry_after:
-            return "the peer asks to be left alone for too long"
+            return _PUSHBACK
         if self.runtime.clock() + delay >= call.deadline:
-            return "there is no time left"
-        return ""
+            return _TIME
+        return None
 
-    def _unpaid(self, call: Call, *, free: bool) -> str:
+    def _unpaid(self, call: Call, *, free: bool) -> Obstacle | None:
         """Draw the attempt from credit and budget; last, as what is drawn in vain is lost."""
         credit: Credit = call.credit
         if call.held is not None and not call.held.try_retry():
-            return "too many calls of this process are being tried again"
+            return _CROWD
         if not free and not credit.left:
-            return "the request's retry credit is spent"
+            return _CREDIT
         if not self.budget.value.try_withdraw():
-            return "the service's retry budget is spent"
+            return _BUDGET
         if not free and not credit.spend():
-            return "the request's retry credit is spent"
-        return ""
+            return _CREDIT
+        call.extra += not free
+        return None
 
 
 def _credit(context: RequestContext | None, amount: int) -> Credit:
@@ -115,8 +142,21 @@ def _of_route(call: Call) -> Conditions | None:
     return conditions
 
 
-def _give_up(call: Call, reason: str) -> None:
+def _why_failed(error: AttemptFailed) -> str:
+    if not error.sent:
+        return "connect-failure"
+    return "timeout" if error.timed_out else "reset"
+
+
+def _why_unwanted(reply: Reply) -> str:
+    if refused_untouched(reply):
+        return "nack"
+    grpc = reply.headers.get("grpc-status") if reply.status == 200 else None
+    return str(reply.status) if grpc is None else f"{reply.status} grpc {grpc}"
+
+
+def _give_up(call: Call, obstacle: Obstacle) -> None:
     """Say why, and that there is no use in trying the same again further up the tree."""
-    call.stopped = reason
+    call.stopped_by, call.stopped = obstacle
     if call.context is not None:
         call.context.futile = True

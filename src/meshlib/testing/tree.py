@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 from meshlib.balance.upstream import Upstream
 from meshlib.config import UpstreamConfig
 from meshlib.errors import CallError
-from meshlib.model import NO_HEADERS, Attempt, Bound, Call, Identity, Reply, Snapshot, Target
-from meshlib.observe.events import Inbound
+from meshlib.model import Attempt, Bound, Call, Identity, Reply, Snapshot, Target
+from meshlib.observe.events import Inbound, Listener
 from meshlib.observe.passthrough import Passthrough
 from meshlib.observe.quiet import Quiet
 from meshlib.policy.backoff import Backoff
@@ -45,6 +45,7 @@ class Tree:
 
     `deaf` servers neither read nor write the mesh's headers, as if it were none; without `nacks`
     they only forget to ask that nobody tries again.  Both show what the headers are good for.
+    `listener` hears what those of all services would.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Tree:
         *,
         deaf: bool = False,
         nacks: bool = True,
+        listener: Listener | None = None,
     ) -> None:
         self.served: Counter[str] = Counter()
         """Requests that reached each service."""
@@ -69,7 +71,7 @@ class Tree:
             instance="",
             credentials=Watch(_NOBODY, ready=True),
             tracer=Passthrough(),
-            listener=Quiet(),
+            listener=listener or Quiet(),
             clock=clock,
         )
 
@@ -112,7 +114,7 @@ class Tree:
             self._engine(service),
             runtime=runtime,
             tracer=Passthrough(),
-            listener=Quiet(),
+            listener=self._options.listener,
         )
 
     def _engine(self, service: str) -> AttemptService:
@@ -128,12 +130,14 @@ class Tree:
         handler = self._handlers[service]
         if self._deaf:
             return Reply(await handler(self._ask(service)))
-        inbound = Inbound("GET", "/", NO_HEADERS, None if edge else _PEER, ("", 0), edge)
+        peer = None if edge else _PEER
+        inbound = Inbound("GET", "/", dict(attempt.headers), peer, ("", 0), edge)
         context = context_of(self._options, attempt.headers, edge=edge)
         token = context.enter()
         try:
             status = await handler(self._ask(service))
             context.futile = context.futile and self._nacks
+            self._options.listener.request_served(service, inbound, status, 0.0)
             return Reply(status, dict(said_back(context, inbound, status)))
         finally:
             context.leave(token)

@@ -129,7 +129,10 @@ def _own_anchor(peer: Peer, chain: Sequence[bytes], credentials: Credentials) ->
 
 def _check_dates(certificate: x509.Certificate, now_unix: float) -> None:
     since, until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if not since.timestamp() <= now_unix <= until.timestamp():
+    if now_unix < since.timestamp():
+        ahead = f"{since.timestamp() - now_unix:.0f} s ahead of the clock here"
+        raise Untrusted(f"the peer's certificate is valid from {since}, which is {ahead}")
+    if now_unix > until.timestamp():
         raise Untrusted(
             f"the peer's certificate is valid from {since} to {until}, which is not now"
         )

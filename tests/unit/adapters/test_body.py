@@ -38,6 +38,17 @@ def test_a_second_attempt_sends_the_same_bytes(parts, reached):
         assert sum(map(len, parts)) > REPLAY_LIMIT
 
 
+def test_body_replay():
+    """Known hard bug: a generator is used up by the first attempt, and sent again all the same.
+
+    The naive twin hands the generator itself to both, and the second sends nothing.
+    """
+    naive = iter([b"once ", b"only"])
+    assert [b"once only", b""] == [sent(naive), sent(naive)]
+    body = StreamBody(iter([b"once ", b"only"]))
+    assert [b"once only", b"once only"] == [sent(body), sent(body)]
+
+
 @given(PARTS)
 def test_async_bodies_replay_alike(parts):
     """The asynchronous body keeps the same promise."""

@@ -94,3 +94,21 @@ def test_a_forked_child_has_a_heart_of_its_own(heart, clock):
         alive = any(thread.name == "meshlib-heart" for thread in threading.enumerate())
         os._exit(0 if alive and clock.looked.acquire(timeout=10) else 1)
     assert (child, 0) == os.waitpid(child, 0)
+
+
+def test_a_stall_is_told_when_it_is_over(clock):
+    """Once, and for how long."""
+    heard = []
+    told = threading.Event()
+
+    def hear(seconds):
+        heard.append(seconds)
+        told.set()
+
+    heart = ThreadHeart(clock, hear)
+    heart.start()
+    beats(clock)
+    clock.advance(3.0)
+    assert told.wait(10)
+    heart.stop()
+    assert [pytest.approx(2.9)] == heard

@@ -52,9 +52,9 @@ def test_steady_answers_are_the_estimate(latency, clock):
 
 
 def test_ewma_stuck_at_peak(latency, clock):
-    """After a spike an endpoint that gets no requests is forgiven.
+    """Known hard bug: after a spike an endpoint that gets no requests is forgiven.
 
-    Reading without the decay, `return self.seconds`, leaves it at 5 s for ever.
+    Mutation: reading without the decay, `return self.seconds`, leaves it at 5 s for ever.
     """
     ok(latency, 5.0)
     clock.advance(60.0)
@@ -65,7 +65,7 @@ def test_ewma_stuck_at_peak(latency, clock):
     ("asked", "seconds"), [(0.0, 5.0), (2.0, 5.0), (60.0, 60.0), (9999.0, 300.0)]
 )
 def test_fast_fail_attraction(latency, clock, asked, seconds):
-    """A fast failure counts as five seconds, or as its Retry-After up to 300 s.
+    """Known hard bug: a fast failure counts as five seconds, or as its Retry-After up to 300 s.
 
     Without the bias (mutation: drop the `max` with `_bias`) it would count as a millisecond.
     """

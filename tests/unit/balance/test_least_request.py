@@ -37,12 +37,15 @@ def test_idle_endpoints_share_by_weight(states, attempt, weights):
 
 
 def test_of_two_the_idler_always_wins(states, attempt):
-    """The two are distinct: of two endpoints the less busy one is picked every time."""
+    """Known hard bug (with replacement): of two the less busy one is picked every time.
+
+    Fails when `Draw.pair` draws the rival among all (hand mutation): one pair in four is no choice.
+    """
     members = states(1, 1)
     picker = LeastRequest(members, Random(1))
-    members[0].pending = 1
+    members[0].picks.update(range(1))
     assert {"b": 300} == sequential(picker, attempt(), 300)
-    members[1].pending = 2
+    members[1].picks.update(range(2))
     assert {"a": 300} == sequential(picker, attempt(), 300)
 
 
@@ -50,7 +53,7 @@ def test_of_two_the_idler_always_wins(states, attempt):
 def test_the_busiest_of_many_never_wins(states, attempt, count):
     """A distinct rival always beats the one that is busier than everybody."""
     members = states(*[1] * count)
-    members[2].pending = 1
+    members[2].picks.update(range(1))
     assert "c" not in sequential(LeastRequest(members, Random(1)), attempt(), 2000)
 
 
@@ -80,7 +83,7 @@ def test_pending_requests_lie_by_weight(states, attempt, weights):
 def test_nobody_starves(states, attempt):
     """A light endpoint is picked although a heavy one has a request pending at all times."""
     members = states(5, 1)
-    members[0].pending = 1
+    members[0].picks.update(range(1))
     seen = sequential(LeastRequest(members, Random(1)), attempt(), 1200)
     assert 140 < seen["b"] < 260
 
@@ -107,7 +110,8 @@ def test_tried_endpoints_are_avoided(states, attempt, weights):
         for _ in range(50):
             tried = rng.sample(members, size)
             for state in members:
-                state.pending = 0 if state in tried else 50
+                state.picks.clear()
+                state.picks.update(range(0 if state in tried else 50))
             assert picker.pick(attempt(*tried)).endpoint not in {s.endpoint for s in tried}
 
 

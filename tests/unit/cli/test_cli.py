@@ -74,7 +74,7 @@ def test_wrong_usage_is_told(run, arguments):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("demo", "--control", "consul://127.0.0.1:8500"), "Consul comes later"),
+        (("demo", "--control", "etcd://127.0.0.1"), "consul to start a Consul"),
         (("demo", "--port", "70000"), "--port: 70000"),
         (("demo", "--duration", "-1"), "--duration: -1.0"),
         (("split", "backend", "v1=90", "v2=20"), "add up to 100"),

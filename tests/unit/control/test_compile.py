@@ -270,9 +270,13 @@ def test_documents_of_others_are_refused():
 
 def test_a_bad_document_fails_the_plan():
     """The caller keeps the plan it had; nothing is left out."""
-    later = Document("service-intentions", "backend", {})
-    assert "service-intentions/backend" == refusal(later).path
     assert "traffic-policy/backend.Timeout" == refusal(policy(Timeout="x")).path
+
+
+def test_intentions_take_no_part_in_the_plan():
+    """Who may call is the callee's to decide: its callers do not even read it."""
+    bad = Document("service-intentions", "backend", {"Sources": 7})
+    assert compile_plan("backend", ()) == compile_plan("backend", (bad,))
 
 
 def test_equal_documents_make_equal_plans():

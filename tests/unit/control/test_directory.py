@@ -9,8 +9,9 @@ from meshlib.config import UpstreamConfig
 from meshlib.control.directory import Directory
 from meshlib.control.registry import Document
 from meshlib.control.routes import Caller
-from meshlib.model import Attempt, Bound, Call, Endpoint, Snapshot, Target
+from meshlib.model import Attempt, Bound, Call, Endpoint, Snapshot, Target, Verdict
 from meshlib.observe.quiet import Quiet
+from meshlib.policy.circuit import CircuitState
 from meshlib.testing.clock import FakeClock
 from meshlib.watch import Watch
 
@@ -165,3 +166,27 @@ def test_code_beats_documents(directory, source):
     policy = Document("traffic-policy", "fixed", {"Timeout": "3s"})
     source.document_watches["fixed"].set((policy,))
     assert 1.0 == destination.config.value.timeout
+
+
+def test_breakers_and_circuits_that_move_are_events(source):
+    """With the names of service and endpoint or method, and the states as words."""
+    heard = []
+
+    class Ear(Quiet):
+        def endpoint_moved(self, service, endpoint, before, after):
+            heard.append((service, endpoint, before, after))
+
+        def circuit_moved(self, service, method, before, after):
+            heard.append((service, method, before, after))
+
+    directory = Directory(
+        source, clock=FakeClock(), rng=random.Random(1), overrides={}, listener=Ear()
+    )
+    breaker = directory.upstream("shop").states()[0].breaker
+    for _ in range(5):
+        breaker.report(breaker.permit, Verdict.FAILURE, connected=False)
+    policy = Document("traffic-policy", "shop", {"Circuit": {}})
+    destination = directory.destination("shop")
+    source.document_watches["shop"].set((policy,))
+    destination.guards.circuits.of("GET").force(CircuitState.FORCED_OPEN)
+    assert [("shop", V1, "closed", "open"), ("shop", "GET", "closed", "forced_open")] == heard

@@ -187,15 +187,6 @@ def test_a_weight_that_is_no_number_is_refused():
     assert "service-splitter/backend.Splits[1].Weight" == refused.path
 
 
-@pytest.mark.parametrize("kind", ["service-intentions"])
-def test_kinds_of_later_versions_are_not_swallowed(kind):
-    """A document that nothing would act on is refused, and says so."""
-    refused = refusal(kind, {})
-    assert f"{kind}/backend" == refused.path
-    assert "this version of meshlib honours" in refused.why
-    assert "ignored silently" in refused.hint
-
-
 def test_unknown_kinds_list_the_known():
     """A typing error in the kind is answered with what exists."""
     refused = refusal("service-defalts", {})

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from meshlib.control.edit import TRIES
 from meshlib.control.registry import Document
-from meshlib.demo.canary import TRIES, set_split, split_in
+from meshlib.demo.canary import set_split, split_in
 from meshlib.errors import ConfigError, ControlError
 
 

@@ -35,8 +35,11 @@ def within():
         context.leave(token)
 
 
-def test_the_work_knows_its_request(pool, within) -> None:
-    """Unlike with `Executor.submit`."""
+def test_trace_lost_on_thread_or_executor(pool, within) -> None:
+    """Known hard bug: the work goes on knowing its request; context variables carry the trace too.
+
+    The naive twin is `Executor.submit`, which runs it in the empty context of its thread.
+    """
     context = within(5.0)
     assert context is submit(pool, current).result()
     assert pool.submit(current).result() is None

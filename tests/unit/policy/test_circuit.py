@@ -130,7 +130,7 @@ def test_states_by_hand(circuit, state, lets, counts):
     assert CircuitState.CLOSED is circuit.state
 
 
-def test_shared_state_reset(circuit):
+def test_settings_do_not_reset_what_was_learned(circuit):
     """Known bug: settings that arrive again reset what was learned.  They do not.
 
     Hand mutation: `force` on every `configure`.

@@ -110,3 +110,23 @@ def test_clear_forgets(detector, clock):
     detector.clear()
     assert not any(detector.failed(clock(), connected=False) for _ in range(4))
     assert not detector.unreachable
+
+
+def test_another_window_keeps_the_rows(detector, clock):
+    """Failures in a row stay in a row when the window becomes a longer one."""
+    for _ in range(4):
+        assert not detector.failed(clock(), connected=False)
+    detector.configure(OutlierConfig(window=60.0), clock())
+    assert detector.failed(clock(), connected=False)
+    assert detector.unreachable
+
+
+def test_successes_of_a_window_are_counted_once(detector, clock):
+    """Those of the current slot are counted with those before, however often one looks."""
+    for _ in range(3):
+        detector.succeeded(clock())
+        clock.advance(1.0)
+        detector.succeeded(clock())
+    assert {6} == {detector.counts(clock()).calls for _ in range(3)}
+    clock.advance(11.0)
+    assert 0 == detector.counts(clock()).calls

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from meshlib.model import Identity
+from meshlib.observe.quiet import Quiet
 from meshlib.serve.admission import Connection
 from meshlib.serve.options import AppOptions
 from meshlib.testing.clock import FakeClock
@@ -17,12 +18,13 @@ LEAF = LeafCert("spiffe://example.org/ns/default/dc/local/svc/backend", b"", b""
 
 
 @dataclass
-class Spans:
+class Spans(Quiet):
     """A tracer and a listener that write down what they are told."""
 
     begun: list = field(default_factory=list)
     ended: list = field(default_factory=list)
     served: list = field(default_factory=list)
+    refused: list = field(default_factory=list)
 
     def serve(self, service, inbound):
         self.begun.append(inbound)
@@ -33,6 +35,9 @@ class Spans:
 
     def request_served(self, service, inbound, status, seconds):
         self.served.append((service, inbound.path, status, seconds))
+
+    def request_refused(self, service, by, status):
+        self.refused.append((by, status))
 
 
 class Peer:

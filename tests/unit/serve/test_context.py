@@ -239,3 +239,25 @@ def test_two_threads_begin_one_tree(clock) -> None:
     with ThreadPoolExecutor(4) as pool:
         begun = set(pool.map(lambda _: id(context.credit_or(4)), range(100)))
     assert 1 == len(begun)
+
+
+MIRROR = "x-mesh-mirror"
+
+
+@pytest.mark.parametrize("mark", ["1", "0", ""])
+def test_a_copy_knows_that_it_is_one(server, connection, mark) -> None:
+    """A peer's mark reaches the handler, which can ask for it."""
+    server.serve(connection, {MIRROR: mark}, lambda: 200 + meshlib.mirrored())
+    assert (mark == "1", 200 + (mark == "1")) == (server.seen.mirrored, server.status)
+
+
+def test_a_copy_from_the_edge_is_none(server, options) -> None:
+    """A stranger must not be able to make us leave out a write, whatever else is believed."""
+    server.options = replace(options, edge_deadline=True)
+    server.serve(EDGE, {MIRROR: "1", EXPECTED: "800"}, lambda: 200 + meshlib.mirrored())
+    assert (False, 200) == (server.seen.mirrored, server.status)
+
+
+def test_outside_of_a_request_nothing_is_a_copy() -> None:
+    """A program that serves nobody works for itself."""
+    assert meshlib.mirrored() is False

@@ -8,6 +8,7 @@ import pytest
 from meshlib.config import BudgetConfig, HedgeConfig, RetryConfig
 from meshlib.errors import ConnectFailed, Interrupted
 from meshlib.model import Call, Reply
+from meshlib.observe.quiet import Quiet
 from meshlib.runtime import AsyncRuntime, SyncRuntime
 from meshlib.testing.script import StreamedReply, reset
 
@@ -257,3 +258,23 @@ def test_a_synchronous_client_says_that_it_does_not_hedge(hedging, caplog) -> No
     hedging.runtime = SyncRuntime(hedging.clock, random.Random(7))
     hedging.stack(Hang())
     assert "do not hedge" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("engine", "outcome"),
+    [
+        (lambda world: Hang(1), "won"),
+        (lambda world: Until(world.runtime, release={2: reset()}), "lost"),
+    ],
+)
+def test_a_hedge_is_an_event(hedging, engine, outcome) -> None:
+    """Once a hedge, with how it ended; calls that need none tell nothing."""
+    told = []
+
+    class Ear(Quiet):
+        def call_hedged(self, call, outcome):
+            told.append((call.attempts, call.extra, outcome))
+
+    hedging.listener = Ear()
+    call_until_hedged(hedging, engine(hedging))
+    assert [(2, 1, outcome)] == told

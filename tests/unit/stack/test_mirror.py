@@ -6,6 +6,7 @@ import pytest
 from multidict import CIMultiDict
 
 from meshlib.config.routes import MirrorConfig
+from meshlib.context import RequestContext
 from meshlib.model import Call, Target
 from meshlib.observe.quiet import Quiet
 from meshlib.route.rewrite import PrefixRewrite
@@ -166,3 +167,36 @@ def test_a_copy_that_fails_does_not_touch_the_call(world, mirrored):
     call = Call("shop")
     world.drive(world.stack(Script(200, for_ever=True))(call))
     assert (1, "shop") == (call.attempts, call.target.service)
+
+
+@pytest.fixture
+def serving_a_copy(world):
+    """Whatever is called from here on is called for the sake of a copy."""
+    context = RequestContext(world.clock, mirrored=True)
+    token = context.enter()
+    yield context
+    context.leave(token)
+
+
+def test_calls_made_for_a_copy_are_marked(world, serving_a_copy):
+    """Every attempt carries the mark on, so that the whole tree knows; the user's headers stay."""
+    script, headers = Script(refused(), 200), CIMultiDict()
+    world.call(script, headers=headers)
+    assert ["1", "1"] == [each.headers["x-mesh-mirror"] for each in script.attempts]
+    assert {} == headers
+
+
+def test_calls_made_for_anybody_else_are_not(world):
+    """Being served is not being mirrored."""
+    context = RequestContext(world.clock)
+    token = context.enter()
+    script = Script(200)
+    world.call(script)
+    context.leave(token)
+    assert "x-mesh-mirror" not in script.attempts[0].headers
+
+
+def test_calls_made_for_a_copy_are_not_copied(world, mirrored, aside, serving_a_copy):
+    """Copies would grow with every service on the way."""
+    world.call(Script(200))
+    assert [] == aside

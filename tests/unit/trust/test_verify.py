@@ -40,7 +40,7 @@ BAD_LEAVES = {
     "not ASCII": ({"names": uri_names(b"spiffe://example.org/\xc3\xa9")}, "path segments"),
     "broken names": ({"names": b"\x30\x05\x86\x09"}, "cannot be read"),
     "expired": ({"uris": (WEB,), "until": -1}, "is not now"),
-    "not yet valid": ({"uris": (WEB,), "since": 1}, "is not now"),
+    "not yet valid": ({"uris": (WEB,), "since": 1}, "1 s ahead of the clock here"),
     "a CA": ({"uris": (WEB,), "ca": True}, "a leaf"),
     "may sign certificates": (
         {"uris": (WEB,), "usage": key_usage(digital_signature=True, key_cert_sign=True)},

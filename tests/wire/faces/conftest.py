@@ -250,19 +250,30 @@ class Client:
         return sum(state.pending for state in self.upstream.states())
 
 
-@pytest.fixture(
-    params=[
-        (httpx, None),
-        (httpx, asyncio.new_event_loop),
-        (httpx, uvloop.new_event_loop),
-        (httpx2, None),
-        (httpx2, asyncio.new_event_loop),
-    ],
-    ids=["httpx", "httpx-asyncio", "httpx-uvloop", "httpx2", "httpx2-asyncio"],
-)
-def client(request, ca) -> Client:
-    """Each face in turn."""
-    module, new_loop = request.param
+@dataclass
+class Shop:
+    """The service that is called, as its callers know it."""
+
+    credentials: Watch
+    upstream: Upstream
+    config: Watch
+    destination: Destination
+    trust: ClientTrust
+    rng: random.Random
+
+    def bind(self, *members: Server | Endpoint) -> None:
+        endpoints = tuple(m.endpoint if isinstance(m, Server) else m for m in members)
+        self.upstream.update(Bound(Snapshot("shop", endpoints)))
+
+    def stack(self, engine, runtime):
+        return client_stack(
+            self.destination, engine, runtime=runtime, tracer=Passthrough(), listener=Quiet()
+        )
+
+
+@pytest.fixture
+def shop(ca) -> Shop:
+    """Nobody serves it yet."""
     credentials = Watch(ca.credentials("front"), ready=True)
     config = Watch(UpstreamConfig(retry=RetryConfig(backoff=SOON)), ready=True)
     rng = random.Random(3)
@@ -275,39 +286,49 @@ def client(request, ca) -> Client:
         backoff=config.map(lambda value: value.retry.backoff).map(Backoff),
         budget=Watch(RetryBudget(real_clock, config.value.retry.budget), ready=True),
     )
-    trust = ClientTrust(credentials, ca.id_of)
+    return Shop(credentials, upstream, config, destination, ClientTrust(credentials, ca.id_of), rng)
 
-    def stack(engine, runtime):
-        return client_stack(
-            destination, engine, runtime=runtime, tracer=Passthrough(), listener=Quiet()
-        )
 
+@pytest.fixture
+def sync_services(shop) -> Iterator[Callable[[str], Any]]:
+    """What a synchronous face is made of; it knows the one service."""
+    engine, aside = SyncEngine(shop.trust, clock=real_clock, idle=20.0), Threads()
+    service = shop.stack(engine, SyncRuntime(rng=shop.rng, aside=aside))
+    yield lambda _: service
+    aside.close()
+    engine.close()
+
+
+@pytest.fixture(
+    params=[
+        (httpx, None),
+        (httpx, asyncio.new_event_loop),
+        (httpx, uvloop.new_event_loop),
+        (httpx2, None),
+        (httpx2, asyncio.new_event_loop),
+    ],
+    ids=["httpx", "httpx-asyncio", "httpx-uvloop", "httpx2", "httpx2-asyncio"],
+)
+def client(request, shop, sync_services) -> Client:
+    """Each face in turn."""
+    module, new_loop = request.param
     adapter = face(module)
-    if new_loop:
 
-        async def end(loop):
-            engine, aside = loop
-            await aside.close()
-            await engine.close()
+    async def end(loop):
+        engine, aside = loop
+        await aside.close()
+        await engine.close()
 
-        loops = PerLoop(lambda: (AsyncEngine(trust, clock=real_clock, idle=20.0), Tasks()), end)
+    loops = PerLoop(lambda: (AsyncEngine(shop.trust, clock=real_clock, idle=20.0), Tasks()), end)
 
-        def services(_):
-            engine, aside = loops.current()
-            return stack(engine, AsyncRuntime(rng=rng, aside=aside))
+    def services(_):
+        engine, aside = loops.current()
+        return shop.stack(engine, AsyncRuntime(rng=shop.rng, aside=aside))
 
-        def make(**options):
+    def make(**options):
+        if new_loop:
             return module.AsyncClient(transport=adapter.async_transport(services), **options)
+        return module.Client(transport=adapter.transport(sync_services), **options)
 
-        yield Client(module, make, new_loop, credentials, upstream, config, destination.table)
-    else:
-        engine = SyncEngine(trust, clock=real_clock, idle=20.0)
-        aside = Threads()
-        service = stack(engine, SyncRuntime(rng=rng, aside=aside))
-
-        def make(**options):
-            return module.Client(transport=adapter.transport(lambda _: service), **options)
-
-        yield Client(module, make, None, credentials, upstream, config, destination.table)
-        aside.close()
-        engine.close()
+    table = shop.destination.table
+    return Client(module, make, new_loop, shop.credentials, shop.upstream, shop.config, table)

@@ -4,7 +4,8 @@ import pytest
 
 from meshlib import errors
 from meshlib.adapters.body import REPLAY_LIMIT
-from meshlib.config import UpstreamConfig
+from meshlib.config import ConnectConfig, UpstreamConfig
+from meshlib.serve.options import ServeOptions
 
 
 def cut(request, connection):
@@ -104,6 +105,30 @@ def test_a_refused_connection_goes_elsewhere(client, serve, dead):
     client.bind(dead, shop)
     client.request("POST", count=10)
     assert 10 == len(shop.requests)
+
+
+def test_keep_alive_race(client, serve):
+    """Known hard bug: a server closes an idle connection just as the next request is on its way.
+
+    That request is repeated, as no byte of an answer came; and a client of the mesh lets idle
+    connections go long before its servers do.  The naive twin is a POST, which nobody may repeat.
+    """
+    keep_alive = ServeOptions.__dataclass_fields__["keep_alive"].default
+    assert keep_alive == 3 * ConnectConfig().idle
+    shop, met = serve(), set()
+
+    def only_once(request, connection):
+        if connection in met:
+            return False
+        met.add(connection)
+        return reply(b"ok")(request, connection)
+
+    shop.answer = only_once
+    client.bind(shop)
+    assert 200 == client.request("GET", count=4).status_code
+    assert 4 == shop.connections
+    with pytest.raises(client.module.TransportError):
+        client.request("POST", count=4)
 
 
 def test_a_get_cut_off_before_its_reply_goes_elsewhere(client, serve):

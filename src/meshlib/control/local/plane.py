@@ -1,5 +1,5 @@
 """
-`LocalControl`: the embedded control plane, all four protocols from one state folder.
+`LocalControl`: the embedded control plane, all five protocols from one state folder.
 
 Nothing runs until it is used: no thread before the first watch or lease, no certificate authority
 before the first credentials.
@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from meshlib.control import documents
+from meshlib.control.authorization import Default, DocumentIntentions
 from meshlib.control.local.identity import LocalIdentity
 from meshlib.control.local.registrar import TTL, LocalLease, LocalRegistrar
 from meshlib.control.local.store import Store
@@ -23,6 +24,7 @@ from meshlib.control.registry import Document, Registration
 from meshlib.model import Resolution
 from meshlib.runtime import new_rng
 from meshlib.trust.bundle import Credentials
+from meshlib.trust.intention import IntentionSet
 from meshlib.watch import Watch
 
 TRUST_DOMAIN = "meshlib.local"
@@ -41,7 +43,8 @@ def default_home(environ: Mapping[str, str] = os.environ) -> Path:
 class LocalControl:
     """The control plane of one machine, kept in a folder that only its owner can read.
 
-    `ttl` is in seconds; `validate` raises ConfigError for a document that cannot be used.  Raises
+    `ttl` is in seconds; `default_intentions` is for callers that no intention names, who are let in
+    unless it says "deny"; `validate` raises ConfigError for a document that cannot be used.  Raises
     ConfigError for a folder that others can read, RegistryUnavailable for a damaged store.
     """
 
@@ -51,12 +54,14 @@ class LocalControl:
         *,
         trust_domain: str = TRUST_DOMAIN,
         ttl: float = TTL,
+        default_intentions: Default = "allow",
         validate: Callable[[Document], None] = documents.validate,
     ) -> None:
         self.home = default_home() if home is None else home
         self._validate = validate
         self._store = Store(self.home)
         self._watcher = Watcher(self._store)
+        self._intentions = DocumentIntentions(self._watcher.documents, default_intentions)
         self._registrar = LocalRegistrar(self._store, ttl=ttl)
         self._identity = LocalIdentity(self.home, trust_domain, now=time.time, rng=new_rng())
 
@@ -68,6 +73,11 @@ class LocalControl:
         """The endpoints of a service, followed until `close`; the same watch for the same name."""
         return self._watcher.endpoints(service)
 
+    def age(self, service: str) -> float | None:
+        """Seconds since the store last confirmed what is known of a service; None: not yet."""
+        del service  # all of it is read at once
+        return self._watcher.age()
+
     def services(self) -> tuple[str, ...]:
         """The names known now, sorted.  Raises RegistryUnavailable."""
         return self._store.view().services()
@@ -75,6 +85,10 @@ class LocalControl:
     def documents(self, service: str) -> Watch[tuple[Document, ...]]:
         """All documents named `service`, sorted by kind, followed until `close`."""
         return self._watcher.documents(service)
+
+    def intentions(self, service: str) -> Watch[IntentionSet]:
+        """Who may call a service; where no document says so, the default does."""
+        return self._intentions.intentions(service)
 
     def get(self, kind: str, name: str) -> Document | None:
         """One document.  Raises RegistryUnavailable."""

@@ -55,6 +55,7 @@ class Watcher:
         self._reader = store.reader()
         self._view: View | None = None
         self._due = self._look_at = self._mistrust = -inf
+        self._confirmed: float | None = None
         self._endpoints: dict[str, Watch[Resolution]] = {}
         self._documents: dict[str, Watch[tuple[Document, ...]]] = {}
         self._lock = ForkLock(2)
@@ -90,7 +91,13 @@ class Watcher:
             self._remove_ended(self._view)
         if now >= self._due or self._reader.moved():
             self._publish()
+        self._confirmed = now
         return POLL
+
+    def age(self) -> float | None:
+        """Seconds since the store last confirmed the values of all watches; None: not yet."""
+        confirmed = self._confirmed
+        return None if confirmed is None else max(self._clock() - confirmed, 0.0)
 
     def close(self) -> None:
         """Stop following; the watches keep their last value."""
@@ -108,7 +115,7 @@ class Watcher:
         except RegistryUnavailable as exc:
             self._due = -inf
             return Failed(str(exc))
-        now = self._clock()
+        now = self._confirmed = self._clock()
         if now < self._mistrust:
             view = view.spare(tuple(view.dead(now, self._boot)), now)
         ((_, resolution),) = view.resolve([service], now, self._boot)

@@ -1,0 +1,83 @@
+"""
+The requests face: an adapter to mount in a `requests.Session`.
+
+requests keeps its own sessions, cookies, authentication, redirects and hooks; what it asks of the
+network it asks of the mesh.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ProtocolError
+from urllib3.util import Retry, Timeout
+
+from meshlib.adapters.naming import service_of
+from meshlib.adapters.requests_errors import ERRORS
+from meshlib.adapters.urllib3 import Services, describe, response_of
+from meshlib.errors import MeshError
+from meshlib.runtime import run_sync
+
+
+class MeshAdapter(HTTPAdapter):
+    """Sends every request to the service its URL names."""
+
+    def __init__(self, services: Services) -> None:
+        super().__init__()
+        self._services = services
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,  # noqa: FBT001, FBT002 - requests' own signature
+        timeout: Any = None,
+        verify: Any = True,  # noqa: FBT002 - the same
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Call the service.  Raises our errors, each of which is one of requests' as well."""
+        try:
+            return self._sent(request, timeout)
+        except MeshError as exc:
+            raise _told(exc, request) from exc
+        except ProtocolError as exc:
+            raise requests.ConnectionError(exc, request=request) from exc
+
+    def _sent(self, request: requests.PreparedRequest, timeout: Any) -> requests.Response:
+        url = urlsplit(str(request.url))
+        service = service_of(url.scheme, url.hostname or "", url.port, url.path)
+        path = self.request_url(request, None)
+        method = str(request.method)
+        call = describe(service, method, path, request.body, request.headers, _limits(timeout))
+        response = response_of(
+            run_sync(self._services(service)(call)),
+            request_method=method,
+            request_url=path,
+            retries=Retry(0, read=False),
+            preload_content=False,
+            decode_content=False,
+        )
+        return self.build_response(request, response)
+
+
+def _limits(timeout: Any) -> Any:
+    """As requests has it: one number for both, or a pair."""
+    return Timeout(*_pair(timeout)) if isinstance(timeout, tuple) else timeout
+
+
+def _pair(timeout: tuple[Any, ...]) -> tuple[None, Any, Any]:
+    try:
+        connect, read = timeout
+    except ValueError:
+        message = f"timeout={timeout!r}: expected one number of seconds, or (connect, read)"
+        raise ValueError(message) from None
+    return None, connect, read
+
+
+def _told(error: MeshError, request: requests.PreparedRequest) -> Exception:
+    twin = ERRORS.translated(error)
+    twin.request = request  # type: ignore[attr-defined]  # requests' exceptions carry it
+    return twin

@@ -1,0 +1,104 @@
+"""
+Who of those that were admitted may do what: the intentions, asked request by request.
+
+Admission (`serve.admission`) has settled who is calling; here the answer is 403.  It is given per
+request and the connection stays: intentions may look at the request, they may change while the
+connection lives, and a caller that had to shake hands anew for each refusal would cost more than
+one that is let in.  Callers without an identity came by the edge, to which intentions do not apply.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from meshlib.config import ServingConfig
+from meshlib.model import Identity
+from meshlib.observe.events import Inbound, Listener
+from meshlib.serve.admission import Connection, Refusal
+from meshlib.trust.bundle import Credentials
+from meshlib.trust.intention import Decision, IntentionSet
+from meshlib.trust.paths import plain_path
+from meshlib.trust.permission import Request
+from meshlib.watch import Watch
+
+log = logging.getLogger("meshlib.authorization")
+
+DENIED = Refusal(403, "the intentions of this service do not allow this request")
+"""All that a caller is told: which rule it was is the operator's to know."""
+
+REMEMBERED = 1024
+"""Pairs of caller and rule that were logged; beyond them logging begins anew."""
+
+
+class Authorization:
+    """Decides by the intentions known now, and tells of every denial.
+
+    Each is counted; the log has one line for each caller and rule.
+    """
+
+    __slots__ = (
+        "_config",
+        "_credentials",
+        "_domain",
+        "_intentions",
+        "_listener",
+        "_logged",
+        "_ours",
+        "_service",
+    )
+
+    def __init__(
+        self,
+        service: str,
+        intentions: Watch[IntentionSet],
+        config: Watch[ServingConfig],
+        credentials: Watch[Credentials],
+        listener: Listener,
+    ) -> None:
+        self._service, self._intentions, self._config = service, intentions, config
+        self._credentials, self._listener = credentials, listener
+        self._ours = self._domain = ""
+        self._logged: set[tuple[str, str, bool]] = set()
+
+    def refusal(
+        self, connection: Connection, inbound: Inbound, header: Callable[[str], str | None]
+    ) -> Refusal | None:
+        """Why the request is not let in; None when it is.
+
+        `header` gives the value of a header by its lower-case name, all of one name joined.
+        """
+        identity = connection.identity
+        if identity is None:
+            return None
+        request = Request(inbound.method, plain_path(inbound.path), header)
+        decision = self._intentions.value.decide(self._source(identity), request)
+        if decision.allowed:
+            return None
+        enforced = self._config.value.authorization == "enforce"
+        self._tell(inbound, decision, enforced=enforced)
+        return DENIED if enforced else None
+
+    def _source(self, identity: Identity) -> str:
+        """The caller's service; "" when that name was given by another trust domain than ours."""
+        ours = self._credentials.value.leaf.spiffe_id
+        if ours is not self._ours:
+            self._ours, self._domain = ours, ours[: ours.find("/", len("spiffe://")) + 1]
+        return identity.service if identity.spiffe_id.startswith(self._domain) else ""
+
+    def _tell(self, inbound: Inbound, decision: Decision, *, enforced: bool) -> None:
+        self._listener.request_denied(self._service, inbound, decision.rule, enforced=enforced)
+        key = str(inbound.peer), decision.rule, enforced
+        if key in self._logged:
+            return
+        if len(self._logged) >= REMEMBERED:
+            self._logged.clear()
+        self._logged.add(key)
+        log.warning(
+            "%s %s %s of %s: %s (further ones like it are only counted)",
+            "denied" if enforced else "would deny",
+            inbound.method,
+            inbound.path,
+            key[0],
+            decision.reason,
+        )
