@@ -9,9 +9,13 @@ from types import ModuleType
 import httpx
 import httpx2
 import pytest
+import requests
+import urllib3
 
 from meshlib import errors
+from meshlib.adapters import requests_errors, urllib3_errors
 from meshlib.adapters.httpx import face
+from meshlib.adapters.translate import Translator
 from meshlib.errors import CallError, ControlError, MeshError, Rejected
 
 
@@ -63,6 +67,24 @@ def test_httpx_users_catch_it_both_ways(module: ModuleType, kind: type[MeshError
     translated = face(module).errors.translated(original)
     assert isinstance(translated, kind)
     assert isinstance(translated, module.TransportError)
+    assert str(original) == str(translated)
+
+
+@pytest.mark.parametrize("kind", raised_by_calls(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    ("errors_of", "base"),
+    [
+        (requests_errors.ERRORS, requests.RequestException),
+        (urllib3_errors.ERRORS, urllib3.exceptions.HTTPError),
+    ],
+    ids=["requests", "urllib3"],
+)
+def test_users_of_other_libraries_do(errors_of: Translator, base: type, kind: type) -> None:
+    """The same for requests and urllib3."""
+    original = one(kind)
+    translated = errors_of.translated(original)
+    assert isinstance(translated, kind)
+    assert isinstance(translated, base)
     assert str(original) == str(translated)
 
 

@@ -71,6 +71,14 @@ class Known:
         ask: Callable[[str], float | None] | None = getattr(self._made.get("control"), "age", None)
         return None if ask is None else ask(service)
 
+    def overdue(self) -> bool | None:
+        """Whether this service's certificate should have been renewed and was not; None: unknown.
+
+        Who renews decides, and only the embedded control plane does so itself.
+        """
+        ask: Callable[[str], bool] | None = getattr(self._made.get("control"), "overdue", None)
+        return None if ask is None or self.credentials() is None else ask(self.service)
+
     def gate(self) -> Gate | None:
         """How much is let in."""
         gate: Gate | None = self._made.get("_gate")
@@ -190,6 +198,12 @@ def _add_own(registry: Registry, known: Known) -> None:
         "Until when this service's certificate is valid; Unix time.",
         service,
         lambda: _if_any(known.service, known.credentials(), lambda it: it.leaf.not_after),
+    )
+    registry.gauge(
+        "certificate_overdue",
+        "1 when this service's certificate should have been renewed already, and was not.",
+        service,
+        lambda: _if_any(known.service, known.overdue(), int),
     )
 
 

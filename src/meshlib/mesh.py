@@ -6,34 +6,36 @@ Everything is made on first use: making a Mesh opens no file, no socket and no t
 
 from __future__ import annotations
 
+# First: OpenTelemetry's hook in a forked child starts a thread pool, and waits for ever if the
+# pool's own hooks were registered after it, as hooks run in that order.
+import concurrent.futures.thread  # noqa: F401
 import os
 import socket
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from meshlib.config import ServingConfig, SharedRatesConfig, UpstreamConfig
+from meshlib.faces import Faces
 from meshlib.gauges import Known, add_gauges
 from meshlib.model import Locality
 from meshlib.observe.metrics.listener import Metrics
 from meshlib.observe.quiet import Everybody
 from meshlib.observe.tracing import Tracing
-from meshlib.runtime import new_rng, real_clock
+from meshlib.runtime import AsyncRuntime, SyncRuntime, new_rng, real_clock
 from meshlib.settings import Settings, load
 from meshlib.watch import Watch
 
 if TYPE_CHECKING:
-    from types import ModuleType, TracebackType
+    from types import TracebackType
 
-    import httpx
-
-    from meshlib.adapters.httpx import Face
+    from meshlib.adapters.arrival import Arrival
     from meshlib.adapters.stacks import Parts
     from meshlib.adapters.stacks_async import LoopStacks
     from meshlib.adapters.stacks_sync import SyncStacks
+    from meshlib.control.consul.address import ConsulAddress
     from meshlib.control.directory import Directory
-    from meshlib.control.registry import ControlPlane, Lease
+    from meshlib.control.registry import ControlPlane, IdentitySource, Lease
     from meshlib.observe.events import Listener
     from meshlib.route.match import Segment
     from meshlib.serve.asgi import ASGIApp, MeshASGI
@@ -47,14 +49,16 @@ if TYPE_CHECKING:
     from meshlib.trust.bundle import Credentials
 
 
-class Mesh:
+class Mesh(Faces):
     """Calls other services, and serves this one.
 
     Settings may be given here, as `MESHLIB_*` variables or in `meshlib.toml` (see
-    `meshlib.settings.Settings`).  Raises ConfigError.
+    `meshlib.settings.Settings`).  `control` may also be a client of python-consul2 or py-consul,
+    and `token` is Consul's.  `identity` issues the certificates in place of the control plane.
+    Raises ConfigError.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all have defaults
         self,
         service: str | None = None,
         *,
@@ -62,10 +66,17 @@ class Mesh:
         listeners: tuple[Listener, ...] = (),
         segments: Mapping[str, Segment] | None = None,
         fallbacks: Mapping[str, InCode] | None = None,
+        control: object = None,
+        token: str | None = None,
+        identity: IdentitySource | None = None,
         **settings: Any,
     ) -> None:
+        self._consul = None if isinstance(control, str | None) else _address_of(control)
+        self._token, self._identity = token, identity
         given = {"service": service, "upstreams": upstreams, **settings}
-        self.settings: Settings = load(given)
+        self.settings: Settings = load(
+            {**given, "control": control and str(self._consul or control)}
+        )
         self.metrics = self._new_metrics()
         """What this process counts; `text()` is the page, which nobody serves by itself."""
         self._listener: Listener = (
@@ -95,42 +106,22 @@ class Mesh:
     @cached_property
     def control(self) -> ControlPlane:
         """The control plane: registry, documents and identities."""
-        from meshlib.control.local.plane import LocalControl
+        from meshlib.planes import control_plane
 
-        home = self.settings.home
-        return LocalControl(
-            Path(home) if home else None,
-            trust_domain=self.settings.trust_domain,
-            default_intentions=self.settings.default_intentions or "allow",
+        return control_plane(
+            self.settings, self._listener.control_event, consul=self._consul, token=self._token
         )
 
     @cached_property
     def credentials(self) -> Watch[Credentials]:
         """This service's certificate and trust, renewed in time.  Raises IdentityUnavailable."""
-        return self.control.credentials(self.service)
+        return self._issuer.credentials(self.service)
+
+    @property
+    def _issuer(self) -> IdentitySource:
+        return self._identity or self.control
 
     # ---- calling others
-
-    def client(self, *, module: ModuleType | None = None, **options: Any) -> httpx.Client:
-        """An `httpx.Client` whose requests to `http://<service>/...` go through the mesh.
-
-        `options` are httpx's own; `module=httpx2` makes an `httpx2.Client` instead.
-        """
-        module = module or _httpx()
-        transport = self._face(module).transport(self._services)
-        client: httpx.Client = module.Client(transport=transport, trust_env=False, **options)
-        return client
-
-    def async_client(
-        self, *, module: ModuleType | None = None, **options: Any
-    ) -> httpx.AsyncClient:
-        """The same as an `httpx.AsyncClient`.  It may be used in several event loops."""
-        module = module or _httpx()
-        transport = self._face(module).async_transport(self._services_of_loop)
-        client: httpx.AsyncClient = module.AsyncClient(
-            transport=transport, trust_env=False, **options
-        )
-        return client
 
     def explain(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None
@@ -182,7 +173,7 @@ class Mesh:
         """
         from meshlib.serve import serve
         from meshlib.serve.options import Edge, ServeOptions
-        from meshlib.trust.verify import member_of
+        from meshlib.trust.verify import fellows_of
 
         serve(
             app,
@@ -191,7 +182,8 @@ class Mesh:
                 host=self.settings.host if host is None else host,
                 port=self.settings.port if port is None else port,
                 edge=Edge.parse(edge) if isinstance(edge, str) else edge,
-                authorize=member_of(self.settings.trust_domain),
+                authorize=fellows_of(self.credentials),
+                oldest_tls=self._issuer.oldest_tls,
                 register=self._register,
                 **options,
             ),
@@ -323,11 +315,22 @@ class Mesh:
         return len(self._directory.upstream(self.service).states())
 
     @cached_property
+    def _arrival(self) -> Arrival:
+        from meshlib.adapters.arrival import Arrival
+
+        issuer = self._issuer  # made here, on the thread of the first caller
+
+        def fetch() -> None:  # not by the property: Python 3.11 locks it for all meshes at once
+            self.__dict__.setdefault("credentials", issuer.credentials(self.service))
+
+        return Arrival(fetch, lambda: "credentials" in self.__dict__)
+
+    @cached_property
     def _parts(self) -> Parts:
         from meshlib.adapters.stacks import Parts
         from meshlib.adapters.trust import ClientTrust
 
-        trust = ClientTrust(self.credentials, self.control.spiffe_id)
+        trust = ClientTrust(self.credentials, self._issuer)
         return Parts(self._directory.destination, trust, self._tracer, self._listener)
 
     @cached_property
@@ -344,20 +347,14 @@ class Mesh:
 
     def _services(self, service: str) -> CallService:
         """The synchronous stack to `service`; nothing is made before it is asked for."""
-        return self._sync_stacks(service)
+        return self._arrival.then(lambda: self._sync_stacks(service), SyncRuntime)
 
     def _services_of_loop(self, service: str) -> CallService:
         """The stack to `service` of the running event loop."""
-        return self._loop_stacks(service)
-
-    @staticmethod
-    def _face(module: ModuleType) -> Face:
-        from meshlib.adapters.httpx import face
-
-        return face(module)
+        return self._arrival.then(lambda: self._loop_stacks(service), AsyncRuntime)
 
 
-def _httpx() -> ModuleType:
-    import httpx
+def _address_of(client: object) -> ConsulAddress:
+    from meshlib.control.consul.address import address_of
 
-    return httpx
+    return address_of(client)

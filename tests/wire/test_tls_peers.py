@@ -276,7 +276,7 @@ def test_two_mesh_contexts(world, server_side):
 def test_the_clock_is_the_one_given(world, server_side):
     """Validity is judged on the clock that was passed in, too."""
     context = MeshContext(
-        Watch(CA.credentials("me"), ready=True),
+        Watch(CA.credentials("me", until=100_000), ready=True),
         server_side=server_side,
         authorize=allow_ids(PEER),
         clock=lambda: NOW + 90_000,

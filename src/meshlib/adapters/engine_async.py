@@ -1,15 +1,16 @@
 """
 The asynchronous engine: aiohttp's connector and parser carry the bytes.
 
-One connection pool a service and trust generation; aiohttp keeps the connections in it apart by
-address.  When the trust generation changes, new requests get a new pool and the old one closes
-with its last reply.  Why aiohttp and not httpx's own pool: docs/decisions/0002.
+One connection pool an identity to expect and trust generation; aiohttp keeps the connections in it
+apart by address.  When the trust generation changes, new requests get a new pool and the old one
+closes with its last reply.  Why aiohttp and not httpx's own pool: docs/decisions/0002.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator
 from math import inf
 from typing import Any
@@ -20,6 +21,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from meshlib.adapters.body import AsyncStreamBody, BytesBody
+from meshlib.adapters.trust import outlives_its_peer
 from meshlib.adapters.wire import (
     Trust,
     endpoint_of,
@@ -27,9 +29,9 @@ from meshlib.adapters.wire import (
     interrupted,
     not_connected,
     reads_ahead,
-    target_service,
+    target_of,
 )
-from meshlib.model import Attempt, Reply
+from meshlib.model import Attempt, Reply, Target
 from meshlib.runtime import Clock
 
 _NOT_ADDED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -48,12 +50,16 @@ class _Connector(aiohttp.TCPConnector):
     uvloop), and aiohttp has forgotten it by then.
     """
 
-    def __init__(self, context: ssl.SSLContext, idle: float) -> None:
+    def __init__(self, context: ssl.SSLContext, idle: float, unix: Clock) -> None:
         super().__init__(ssl=context, limit=0, keepalive_timeout=idle)
+        self._unix = unix
         self._transports: set[asyncio.Transport] = set()
 
     async def connect(self, *args: Any, **kwargs: Any) -> aiohttp.connector.Connection:
         connection = await super().connect(*args, **kwargs)
+        while self._is_outdated(connection.transport):
+            connection.close()
+            connection = await super().connect(*args, **kwargs)
         transport, protocol = connection.transport, connection.protocol
         if transport is not None and transport not in self._transports and protocol is not None:
             self._remember(transport, protocol.closed)
@@ -63,6 +69,11 @@ class _Connector(aiohttp.TCPConnector):
         """Drop every connection that is still there, without a goodbye."""
         for transport in tuple(self._transports):
             transport.abort()
+
+    def _is_outdated(self, transport: asyncio.Transport | None) -> bool:
+        if transport not in self._transports:
+            return False  # it is new, so its peer was verified just now
+        return outlives_its_peer(transport.get_extra_info("ssl_object"), self._unix)
 
     def _remember(self, transport: asyncio.Transport, closed: asyncio.Future[None] | None) -> None:
         def forget(done: asyncio.Future[None]) -> None:
@@ -78,12 +89,12 @@ class _Connector(aiohttp.TCPConnector):
 class _Pool:
     """The connections to one service under one trust generation."""
 
-    def __init__(self, context: ssl.SSLContext, generation: int, idle: float) -> None:
+    def __init__(self, context: ssl.SSLContext, generation: int, idle: float, unix: Clock) -> None:
         self.generation = generation
         self._users = 0
         self._retired = False
         self._closing: asyncio.Task[None] | None = None
-        self._connector = _Connector(context, idle)
+        self._connector = _Connector(context, idle, unix)
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -146,14 +157,14 @@ class _StreamedReply(Reply):
 class AsyncEngine:
     """Sends attempts from one event loop."""
 
-    def __init__(self, trust: Trust, *, clock: Clock, idle: float) -> None:
-        self._trust, self._clock, self._idle = trust, clock, idle
-        self._pools: dict[str, _Pool] = {}
+    def __init__(self, trust: Trust, *, clock: Clock, idle: float, unix: Clock = time.time) -> None:
+        self._trust, self._clock, self._idle, self._unix = trust, clock, idle, unix
+        self._pools: dict[ssl.SSLContext, _Pool] = {}
         self._retired: WeakSet[_Pool] = WeakSet()
 
     async def __call__(self, attempt: Attempt) -> Reply:
         """Send one attempt.  Raises ConnectFailed, PeerNotTrusted, Interrupted."""
-        pool = self._pool(target_service(attempt))
+        pool = self._pool(target_of(attempt))
         left = attempt.deadline - self._clock()
         pool.enter()
         try:
@@ -177,15 +188,15 @@ class AsyncEngine:
             await pool.close()
         await asyncio.sleep(0)  # let the transports that were aborted close their sockets
 
-    def _pool(self, service: str) -> _Pool:
-        context, generation = self._trust(service)
-        pool = self._pools.get(service)
+    def _pool(self, target: Target) -> _Pool:
+        context, generation = self._trust(target)
+        pool = self._pools.get(context)
         if pool is not None and pool.generation == generation:
             return pool
         if pool is not None:
             self._retired.add(pool)
             pool.retire()
-        new = self._pools[service] = _Pool(context, generation, self._idle)
+        new = self._pools[context] = _Pool(context, generation, self._idle, self._unix)
         return new
 
 

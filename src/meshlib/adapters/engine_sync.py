@@ -1,8 +1,9 @@
 """
 The synchronous engine: urllib3's connections and pools carry the bytes.
 
-One connection pool an endpoint and trust generation.  Its coroutines never suspend: they block.
-A process that was forked starts with no connection, for those it inherited are its parent's.
+One connection pool an endpoint, identity to expect and trust generation.  Its coroutines never
+suspend: they block.  A process that was forked starts with no connection, for those it inherited
+are its parent's.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 import os
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from math import inf
+from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPSConnection
 from urllib3.util import SKIP_HEADER, Timeout
 
 from meshlib.adapters.body import BytesBody, StreamBody
+from meshlib.adapters.trust import outlives_its_peer
 from meshlib.adapters.wire import (
     Trust,
     endpoint_of,
@@ -25,9 +29,9 @@ from meshlib.adapters.wire import (
     interrupted,
     not_connected,
     reads_ahead,
-    target_service,
+    target_of,
 )
-from meshlib.model import Attempt, Endpoint, Reply
+from meshlib.model import Attempt, Endpoint, Reply, Target
 from meshlib.runtime import Clock
 
 _BROKEN = (urllib3.exceptions.HTTPError, OSError)
@@ -55,7 +59,8 @@ class _Connection(HTTPSConnection):
 class _Pool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _Connection
 
-    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext) -> None:
+    def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, unix: Clock) -> None:
+        self._unix = unix
         super().__init__(
             endpoint.host,
             endpoint.port,
@@ -64,6 +69,12 @@ class _Pool(urllib3.HTTPSConnectionPool):
             assert_hostname=False,
             retries=False,
         )
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection = super()._get_conn(timeout)
+        if outlives_its_peer(getattr(connection, "sock", None), self._unix):
+            connection.close()  # as urllib3 does with a dead one: it connects anew
+        return connection
 
 
 class _StreamedReply(Reply):
@@ -98,17 +109,21 @@ class _StreamedReply(Reply):
 class SyncEngine:
     """Sends attempts from any thread."""
 
-    def __init__(self, trust: Trust, *, clock: Clock, idle: float) -> None:
-        self._trust, self._clock, self._idle = trust, clock, idle
+    def __init__(self, trust: Trust, *, clock: Clock, idle: float, unix: Clock = time.time) -> None:
+        self._trust, self._clock, self._idle, self._unix = trust, clock, idle, unix
         self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str, int], tuple[int, _Pool]] = {}
+        self._pools: dict[tuple[ssl.SSLContext, str, int], tuple[int, _Pool]] = {}
         self._pid = os.getpid()
 
     async def __call__(self, attempt: Attempt) -> Reply:
         """Send one attempt.  Raises ConnectFailed, PeerNotTrusted, Interrupted."""
-        pool = self._pool(target_service(attempt), endpoint_of(attempt))
-        response = _send(pool, attempt, attempt.deadline - self._clock())
-        return _reply(attempt, response)
+        while True:
+            pool = self._pool(target_of(attempt), endpoint_of(attempt))
+            try:
+                response = _send(pool, attempt, attempt.deadline - self._clock())
+            except urllib3.exceptions.ClosedPoolError:
+                continue  # trust was rotated between the two, and nothing was sent
+            return _reply(attempt, response)
 
     def close(self) -> None:
         """Close every idle connection; those in use close with their last reply."""
@@ -117,17 +132,17 @@ class SyncEngine:
         for _, pool in pools.values():
             pool.close()
 
-    def _pool(self, service: str, endpoint: Endpoint) -> _Pool:
-        context, generation = self._trust(service)
-        key = (service, endpoint.host, endpoint.port)
+    def _pool(self, target: Target, endpoint: Endpoint) -> _Pool:
+        context, generation = self._trust(target)
+        key = (context, endpoint.host, endpoint.port)
         found = self._pools.get(key)
         if found is not None and found[0] == generation and self._pid == os.getpid():
             return found[1]
         with self._lock:
             self._forget_after_fork()
             found = self._pools.get(key)
-            if found is None or found[0] != generation:
-                self._pools[key] = (generation, _Pool(endpoint, context))
+            if found is None or found[0] < generation:  # whoever is ahead is right
+                self._pools[key] = (generation, _Pool(endpoint, context, self._unix))
                 if found is not None:
                     found[1].close()
             return self._pools[key][1]
@@ -155,6 +170,8 @@ def _send(pool: _Pool, attempt: Attempt, left: float) -> urllib3.BaseHTTPRespons
             preload_content=False,
             decode_content=False,
         )
+    except urllib3.exceptions.ClosedPoolError:
+        raise
     except _NotConnected as exc:
         raise not_connected(attempt, _timeout_in(exc.__cause__ or exc)) from exc.__cause__
     except _BROKEN as exc:

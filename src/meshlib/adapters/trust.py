@@ -1,35 +1,81 @@
-"""The contexts that client connections are made with: one a service, accepting that one only."""
+"""
+The contexts that client connections are made with: one an identity to expect, accepting that only.
+
+The expected SPIFFE id is compared as a whole, as Envoy does: trust domain, datacentre and service.
+"""
 
 from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable
+from typing import Protocol
 
+from meshlib.model import Target
+from meshlib.runtime import Clock
 from meshlib.trust.bundle import Credentials
-from meshlib.trust.spiffe import parse
-from meshlib.trust.tls import MeshContext, allow_ids
+from meshlib.trust.spiffe import SpiffeId, parse
+from meshlib.trust.tls import MeshContext, peer_of
 from meshlib.watch import Watch
 
 
+class Peers(Protocol):
+    """What a control plane knows about the services of its mesh."""
+
+    @property
+    def oldest_tls(self) -> ssl.TLSVersion:
+        """The least that a peer may speak."""
+
+    def spiffe_id(self, service: str, datacenter: str = "") -> str:
+        """The SPIFFE id that instances of a service prove."""
+
+    def server_name(self, service: str, subset: str = "", datacenter: str = "") -> str:
+        """What a client asks a server for (SNI); empty: nothing."""
+
+
 class ClientTrust:
-    """Of a service: its context, and the generation of what that context trusts now."""
+    """Of a target: its context, and the generation of what that context trusts now."""
 
-    def __init__(self, credentials: Watch[Credentials], spiffe_id: Callable[[str], str]) -> None:
-        self._credentials, self._spiffe_id = credentials, spiffe_id
-        self._contexts: dict[str, MeshContext] = {}
+    def __init__(self, credentials: Watch[Credentials], peers: Peers) -> None:
+        self._credentials, self._peers = credentials, peers
+        self._by_target: dict[Target, MeshContext] = {}
+        self._contexts: dict[tuple[str, str, str], MeshContext] = {}
 
-    def __call__(self, service: str) -> tuple[ssl.SSLContext, int]:
-        """See the class."""
-        context = self._contexts.get(service)
+    def __call__(self, target: Target) -> tuple[ssl.SSLContext, int]:
+        """See the class.  Raises ConfigError for a name that no service has."""
+        context = self._by_target.get(target)
         if context is None:
-            context = self._contexts.setdefault(service, self._context(service))
+            context = self._by_target.setdefault(target, self._for(target))
         return context, self._credentials.value.generation
 
-    def _context(self, service: str) -> MeshContext:
+    def _for(self, target: Target) -> MeshContext:
+        """Subsets share a context, and so connections, unless they are asked for by name."""
+        service, datacenter = target.service, target.datacenter
+        name = self._peers.server_name(service, target.subset, datacenter)
+        key = service, datacenter, name
+        context = self._contexts.get(key)
+        if context is None:
+            context = self._contexts.setdefault(key, self._context(*key))
+        return context
+
+    def _context(self, service: str, datacenter: str, name: str) -> MeshContext:
+        spiffe_id = self._peers.spiffe_id
+        parse(spiffe_id(service, datacenter))
+
+        def expected(proven: SpiffeId) -> bool:
+            # asked anew each time: a Consul that was rebuilt has another trust domain
+            return str(proven) == spiffe_id(service, datacenter)
+
         return MeshContext(
             self._credentials,
             server_side=False,
-            authorize=allow_ids(parse(self._spiffe_id(service))),
+            authorize=expected,
             clock=time.time,
+            min_version=self._peers.oldest_tls,
+            server_name=name,
         )
+
+
+def outlives_its_peer(connection: object, unix: Clock) -> bool:
+    """Whether the certificate shown on a TLS connection has ended since; `unix` is Unix time."""
+    peer = peer_of(connection)
+    return peer is not None and unix() > peer.not_after

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 from meshlib.errors import AttemptFailed, ConnectFailed, Interrupted, PeerNotTrusted
+from meshlib.model import Target
+from meshlib.trust.tls import OwnLeafNotValid
 
 if TYPE_CHECKING:
     from meshlib.model import Attempt, Call, Endpoint
 
-Trust: TypeAlias = Callable[[str], tuple[ssl.SSLContext, int]]
-"""Of a service: the context that accepts that service only, and its present generation."""
+Trust: TypeAlias = Callable[[Target], tuple[ssl.SSLContext, int]]
+"""Of a target: the context that accepts its service only, and the present generation of trust.
+
+Targets with the same context may share connections, and others may not.
+"""
 
 READ_AHEAD = 64 * 1024
 """Bytes.  A reply not longer than this is read within its attempt, so that one cut off half way is
@@ -21,6 +26,13 @@ retried like one that never came."""
 
 NOT_YET_VALID = 9
 """OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID."""
+
+_REFUSALS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
+"""In OpenSSL's names of the alerts (RFC 8446, 6.2) by which a peer refuses a certificate."""
+_REFUSED = (
+    "the peer refused the certificate of this process: an intention may deny this, "
+    "or the peer trusts another CA"
+)
 
 _WITHOUT_BODY = frozenset({204, 304})
 
@@ -46,19 +58,24 @@ def endpoint_of(attempt: Attempt) -> Endpoint:
     return attempt.endpoint
 
 
-def target_service(attempt: Attempt) -> str:
-    """The service whose identity the peer must prove."""
-    target = attempt.target or attempt.call.target
-    return attempt.call.service if target is None else target.service
+def target_of(attempt: Attempt) -> Target:
+    """What the peer must be an instance of."""
+    return attempt.target or attempt.call.target or Target(attempt.call.service)
 
 
 def not_connected(attempt: Attempt, cause: BaseException) -> AttemptFailed:
     """No connection came about, or it led to somebody else."""
     endpoint = endpoint_of(attempt)
+    own = _own_fault(cause)
+    if own is not None:
+        why = str(own.args[-1])
+        return ConnectFailed(
+            f"no connection to {endpoint}", endpoint=endpoint, why=why, hint=own.hint
+        )
     rejection = _rejection(cause)
     if rejection is not None:
         return PeerNotTrusted(
-            f"{endpoint} is not {target_service(attempt)}",
+            f"{endpoint} is not {target_of(attempt).service}",
             endpoint=endpoint,
             why=str(rejection.args[-1] if rejection.args else rejection),
             hint=_hint(rejection),
@@ -69,6 +86,7 @@ def not_connected(attempt: Attempt, cause: BaseException) -> AttemptFailed:
         endpoint=endpoint,
         timed_out=timed_out,
         why=_words(cause, f"not connected within {attempt.connect_timeout:g} s"),
+        hint=_REFUSED if _refuses_us(cause) else "",
     )
 
 
@@ -81,6 +99,7 @@ def interrupted(attempt: Attempt, cause: BaseException) -> Interrupted:
         endpoint=endpoint,
         timed_out=timed_out,
         why=_words(cause, "no byte came within the time allowed"),
+        hint=_REFUSED if _refuses_us(cause) else "",
     )
 
 
@@ -97,12 +116,28 @@ def _words(cause: BaseException, when_timed_out: str) -> str:
     return str(cause) or type(cause).__name__
 
 
-def _rejection(cause: BaseException | None) -> ssl.SSLCertVerificationError | None:
+def _rejection(cause: BaseException) -> ssl.SSLCertVerificationError | None:
     """The failed check of the peer's certificate among the causes, if that is what it was."""
+    found = (each for each in _causes(cause) if isinstance(each, ssl.SSLCertVerificationError))
+    return next(found, None)
+
+
+def _own_fault(cause: BaseException) -> OwnLeafNotValid | None:
+    """That this process has no certificate to show, if that is what it was."""
+    return next((each for each in _causes(cause) if isinstance(each, OwnLeafNotValid)), None)
+
+
+def _refuses_us(cause: BaseException) -> bool:
+    """Whether the peer did not take our certificate: with TLS 1.3 it says so after the request."""
+    alerts = (getattr(each, "reason", "") or "" for each in _causes(cause))
+    return any("ALERT" in each and any(word in each for word in _REFUSALS) for each in alerts)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what led to it."""
     seen: set[int] = set()
+    cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return cause
+        yield cause
         seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
-    return None

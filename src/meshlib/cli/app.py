@@ -8,6 +8,7 @@ import click
 import rich  # noqa: F401 - its absence is told here, not in the middle of a command
 
 from meshlib.cli.authz import allow, authz, deny
+from meshlib.cli.ca import ca
 from meshlib.cli.demo import demo
 from meshlib.cli.documents import apply, delete, get
 from meshlib.cli.services import services
@@ -44,5 +45,5 @@ def cli(*, debug: bool) -> None:
     del debug  # read by Commands.invoke
 
 
-for command in (allow, apply, authz, delete, demo, deny, get, services, split, version):
+for command in (allow, apply, authz, ca, delete, demo, deny, get, services, split, version):
     cli.add_command(command)

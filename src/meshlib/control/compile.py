@@ -7,26 +7,18 @@ ConfigError here, so that the caller keeps the last good plan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from types import MappingProxyType
-from typing import TypeAlias, TypeVar
 
-from meshlib.config import RetryConfig, ServingConfig, UpstreamConfig
-from meshlib.control.documents import (
-    AnyEntry,
-    ServiceDefaults,
-    ServiceResolver,
-    ServiceSplitter,
-    decode,
-    one_of,
-    path_of,
-)
+from meshlib.config import RetryConfig
+from meshlib.control.compile_chain import chain_plan, is_compiled
+from meshlib.control.documents import ServiceDefaults, ServiceSplitter, path_of
 from meshlib.control.effective import effective
-from meshlib.control.intentions import KIND as INTENTIONS
 from meshlib.control.links import Links, Ways, merged, through
+from meshlib.control.plan import Entries, Others, ServicePlan, no_others
 from meshlib.control.registry import Document
+from meshlib.control.resolver import ServiceResolver, one_of
 from meshlib.control.router import ServiceRouter
 from meshlib.control.routes import NOBODY, Caller, Own, TableMaker
 from meshlib.control.traffic_policy import TrafficPolicy
@@ -34,38 +26,6 @@ from meshlib.errors import ConfigError
 from meshlib.model import Target
 from meshlib.route.filter import Filter, compile_filter
 from meshlib.route.split import WHOLE, Leg, Split, whole
-from meshlib.route.sticky import Sticky
-from meshlib.route.table import RouteTable
-
-EntryT = TypeVar("EntryT", bound=AnyEntry)
-
-Others: TypeAlias = Callable[[str], tuple[Document, ...]]
-"""The documents of another service, which a leg leads to."""
-
-
-def no_others(_: str) -> tuple[Document, ...]:
-    """None."""
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class ServicePlan:
-    """All that documents say about one service."""
-
-    service: str
-    table: RouteTable
-    config: UpstreamConfig = field(default_factory=UpstreamConfig)
-    subsets: Mapping[str, Filter] = field(default_factory=dict, hash=False)
-    only_passing: frozenset[str] = frozenset()
-    """Subsets that leave endpoints with a warning out."""
-    default_subset: str = ""
-    """Where a leg of another service's table leads, when it names this service and no subset."""
-    sticky: Sticky | None = None
-    protocol: str = "http"
-    serving: ServingConfig = field(default_factory=ServingConfig)
-    """What the service itself lets in."""
-    failover: Mapping[str, tuple[Target, ...]] = field(default_factory=dict, hash=False)
-    """Where calls go when a subset has nobody, in order; `*` is for those not named."""
 
 
 def compile_plan(
@@ -81,7 +41,9 @@ def compile_plan(
     `retry` is what routes that say something of retries change, if not what the documents say.
     Raises ConfigError with the path of what is wrong.
     """
-    entries = _Entries(service, documents)
+    if is_compiled(documents):
+        return chain_plan(service, documents, caller, retry=retry, others=others)
+    entries = Entries(service, documents)
     defaults = entries.find(ServiceDefaults) or ServiceDefaults()
     resolver = entries.find(ServiceResolver) or ServiceResolver()
     policy = entries.find(TrafficPolicy) or TrafficPolicy()
@@ -104,8 +66,7 @@ def compile_plan(
             router
         ),
         config,
-        MappingProxyType({k: compile_filter(v.filter) for k, v in resolver.subsets.items()}),
-        frozenset(name for name, subset in resolver.subsets.items() if subset.only_passing),
+        _subsets(resolver),
         resolver.default_subset,
         sticky,
         defaults.protocol,
@@ -114,31 +75,19 @@ def compile_plan(
     )
 
 
-class _Entries:
-    """The decoded documents of one service, one a kind."""
-
-    def __init__(self, service: str, documents: tuple[Document, ...]) -> None:
-        self._by_kind: dict[type, AnyEntry] = {}
-        for document in documents:
-            if document.kind == INTENTIONS:
-                continue  # about who may call, which is the callee's to decide
-            path = path_of(document.kind, document.name)
-            if document.name != service:
-                raise ConfigError(path, document.name, f"a document of {service!r}")
-            entry = decode(document)
-            if type(entry) in self._by_kind:
-                raise ConfigError(path, document.kind, "one document of a kind")
-            self._by_kind[type(entry)] = entry
-
-    def find(self, kind: type[EntryT]) -> EntryT | None:
-        entry = self._by_kind.get(kind)
-        return entry if isinstance(entry, kind) else None
+def _subsets(resolver: ServiceResolver) -> Mapping[str, Filter]:
+    return MappingProxyType(
+        {
+            name: compile_filter(it.filter, only_passing=it.only_passing)
+            for name, it in resolver.subsets.items()
+        }
+    )
 
 
-def _links(service: str, own: _Entries, others: Others) -> Links:
+def _links(service: str, own: Entries, others: Others) -> Links:
     @cache
     def ways(name: str) -> Ways:
-        entries = own if name == service else _Entries(name, others(name))
+        entries = own if name == service else Entries(name, others(name))
         resolver = entries.find(ServiceResolver)
         return Ways(entries.find(ServiceSplitter), resolver.redirect if resolver else None)
 

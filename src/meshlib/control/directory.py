@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Protocol
 
 from meshlib.balance.upstream import Upstream
 from meshlib.config import ServingConfig, UpstreamConfig
 from meshlib.control.circuits import ToldCircuits
-from meshlib.control.compile import ServicePlan
+from meshlib.control.one_at_a_time import OneAtATime
+from meshlib.control.plan import ServicePlan
 from meshlib.control.plans import Plans
 from meshlib.control.registry import ConfigSource, Discovery
 from meshlib.control.routes import NOBODY, Caller
@@ -25,6 +27,7 @@ from meshlib.observe.events import Listener
 from meshlib.policy.backoff import Backoff
 from meshlib.policy.budget import RetryBudget
 from meshlib.policy.guards import Guards
+from meshlib.route.filter import Filter
 from meshlib.runtime import Clock, Rng
 from meshlib.stack.client import Destination
 from meshlib.stack.fallback import InCode
@@ -56,6 +59,10 @@ class Directory:
         self._caller, self._fallbacks, self._listener = caller, fallbacks, listener
         self._lock = threading.RLock()
         self._plans = Plans(source, caller, overrides, listener)
+        self._followed: set[str] = set()
+        """Services whose plans are passed on ..."""
+        self._configure: dict[str, OneAtATime] = {}
+        """... to these, by the name of the upstream."""
         self._upstreams: dict[str, Upstream] = {}
         self._destinations: dict[str, Destination] = {}
 
@@ -67,13 +74,16 @@ class Directory:
         with self._lock:
             return self._destinations.get(service) or self._new_destination(service)
 
-    def upstream(self, service: str) -> Upstream:
-        """The endpoints of `service`, and what was learned of them."""
-        found = self._upstreams.get(service)
+    def upstream(self, name: str) -> Upstream:
+        """The endpoints of a service, and what was learned of them.
+
+        The name is a `Target.upstream`: a service, or `service@datacenter`.
+        """
+        found = self._upstreams.get(name)
         if found is not None:
             return found
         with self._lock:
-            return self._upstreams.get(service) or self._new_upstream(service)
+            return self._upstreams.get(name) or self._new_upstream(name)
 
     def upstreams(self) -> tuple[Upstream, ...]:
         """All that were called so far, for introspection."""
@@ -83,18 +93,48 @@ class Directory:
         """The same, as callers name them."""
         return tuple(self._destinations.values())
 
-    def failover(self, target: Target) -> tuple[Target, ...]:
-        """Where calls to `target` go when nobody there works, in order."""
-        plan = self._plans.known(target.service)
-        lists = plan.failover if plan is not None else None
-        return (lists.get(target.subset) or lists.get("*", ())) if lists else ()
+    def failover(self, target: Target, service: str = "") -> tuple[Target, ...]:
+        """Where calls to `target` go when nobody there works, in order.
+
+        What is known with `service`, which they were meant for, counts more than what is known
+        with the target's own.
+        """
+        plans = (self._plans.known(name) for name in (service, target.service))
+        lists = (plan.instead_of(target) for plan in plans if plan is not None)
+        return next(filter(None, lists), ())
 
     def serving(self, service: str) -> Watch[ServingConfig]:
         """What documents say `service` is to let in."""
         return self._plans.plan(service).map(lambda plan: plan.serving)
 
-    def _new_destination(self, service: str) -> Destination:
+    def _plan(self, service: str) -> Watch[ServicePlan]:
+        """The plan of a service; what it says of endpoints is passed on before anybody calls them.
+
+        A call must not be led to a subset that its upstream has not heard of.
+        """
         plan = self._plans.plan(service)
+        if service not in self._followed:
+            self._followed.add(service)
+            plan.subscribe(lambda: self._pass_on(plan.value))
+        return plan
+
+    def _pass_on(self, plan: ServicePlan) -> None:
+        """No lock is held: this is called by whoever hears of the documents."""
+        about = {plan.service, *plan.foreign}
+        for name, configure in tuple(self._configure.items()):
+            if _service_of(name) in about:
+                configure()
+
+    def _subsets(self, own: ServicePlan) -> dict[str, Filter]:
+        """Those of a service, as far as anybody's plan knows them."""
+        plans = map(self._plans.known, tuple(self._followed))
+        subsets: dict[str, Filter] = {}
+        for plan in filter(None, plans):
+            subsets.update(plan.foreign.get(own.service, {}))
+        return {**subsets, **own.subsets}
+
+    def _new_destination(self, service: str) -> Destination:
+        plan = self._plan(service)
         config = plan.map(lambda value: self._config(service, value))
         told = ToldCircuits(service, self._listener)
         guards = Guards(service, self._clock, self._rng, config.value, told)
@@ -109,28 +149,33 @@ class Directory:
                 lambda budget: RetryBudget(self._clock, budget)
             ),
             guards=guards,
-            failover=self.failover,
+            failover=partial(self.failover, service=service),
             fallback=self._fallbacks.get(service),
         )
         return new
 
-    def _new_upstream(self, service: str) -> Upstream:
-        plan = self._plans.plan(service)
-        resolution = self._source.endpoints(service)
+    def _new_upstream(self, name: str) -> Upstream:
+        service, _, datacenter = name.partition("@")
+        plan, place = self._plan(service), (datacenter,) if datacenter else ()
+        resolution = self._source.endpoints(service, *place)
         config = self._config(service, plan.value)
-        upstream = Upstream(
-            service, self._clock, self._rng, config, self._caller.here, self._listener
-        )
+        upstream = Upstream(name, self._clock, self._rng, config, self._caller.here, self._listener)
 
         def configure() -> None:
             upstream.configure(self._config(service, plan.value))
-            upstream.set_subsets(plan.value.subsets, default=plan.value.default_subset)
+            subsets = self._subsets(plan.value)
+            upstream.set_subsets(subsets, default=plan.value.default_subset)
 
-        plan.subscribe(configure)
+        self._configure[name] = OneAtATime(configure)
+        self._configure[name]()
         resolution.subscribe(lambda: upstream.update(resolution.value))
-        self._upstreams[service] = upstream
+        self._upstreams[name] = upstream
         return upstream
 
     def _config(self, service: str, plan: ServicePlan) -> UpstreamConfig:
         """What the program says in code beats what the documents say."""
         return self._overrides.get(service, plan.config)
+
+
+def _service_of(upstream: str) -> str:
+    return upstream.partition("@")[0]

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from meshlib.config import UpstreamConfig
-from meshlib.control.documents import ServiceResolver, path_of
+from meshlib.control.documents import path_of
 from meshlib.control.durations import format_duration
 from meshlib.control.load_balancer import LoadBalancer
+from meshlib.control.resolver import ServiceResolver
 from meshlib.control.traffic_policy import TrafficPolicy
 from meshlib.errors import ConfigError
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from meshlib.control.documents import ResolverRedirect, ServiceSplitter, SplitterLeg
+from meshlib.control.documents import ServiceSplitter, SplitterLeg
+from meshlib.control.resolver import ResolverRedirect
 from meshlib.errors import ConfigError
 from meshlib.model import Target
 from meshlib.route.split import WHOLE, Leg

@@ -8,6 +8,7 @@ they learn arrives in a `Watch`, which a request reads without ever waiting for 
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -65,8 +66,11 @@ class Registrar(Protocol):
 class Discovery(Protocol):
     """Where endpoints come from."""
 
-    def endpoints(self, service: str) -> Watch[Resolution]:
-        """The endpoints of a service, followed until `close`; the same watch for the same name."""
+    def endpoints(self, service: str, datacenter: str = "") -> Watch[Resolution]:
+        """The endpoints of a service, followed until `close`; the same watch for the same name.
+
+        Only a control plane of several places knows another `datacenter` than the empty one.
+        """
 
     def services(self) -> tuple[str, ...]:
         """The names known now, sorted.  Raises RegistryUnavailable."""
@@ -110,7 +114,11 @@ class IntentionSource(Protocol):
 
 
 class IdentitySource(Protocol):
-    """Where this process's certificate and its trust come from."""
+    """Where this process's certificate and its trust come from, and what others can prove."""
+
+    @property
+    def oldest_tls(self) -> ssl.TLSVersion:
+        """The least that peers with such certificates may be expected to speak."""
 
     def credentials(self, service: str) -> Watch[Credentials]:
         """The leaf and bundles to speak as `service`, replaced before they expire.
@@ -118,12 +126,15 @@ class IdentitySource(Protocol):
         The first value is there when this returns.  Raises IdentityUnavailable.
         """
 
+    def spiffe_id(self, service: str, datacenter: str = "") -> str:
+        """The SPIFFE id that instances of `service` prove.  Raises IdentityUnavailable."""
+
+    def server_name(self, service: str, subset: str = "", datacenter: str = "") -> str:
+        """What a client asks a server for (SNI); empty: nothing.  Raises IdentityUnavailable."""
+
 
 class ControlPlane(Registrar, Discovery, ConfigSource, IntentionSource, IdentitySource, Protocol):
     """All five, from one place."""
-
-    def spiffe_id(self, service: str) -> str:
-        """The SPIFFE id that instances of `service` prove."""
 
     def close(self) -> None:
         """Stop all threads and leave; leases are closed first."""

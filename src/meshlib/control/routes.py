@@ -8,7 +8,7 @@ itself, without a subset, is split as well (Consul's chain: router, splitter, re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from types import MappingProxyType
@@ -62,9 +62,19 @@ class TableMaker:
     retry: RetryConfig
     caller: Caller = NOBODY
 
-    def table(self, router: ServiceRouter | None) -> RouteTable:
-        """The table.  Raises ConfigError with the path of what is wrong."""
+    def table(
+        self,
+        router: ServiceRouter | None,
+        compiled: Sequence[tuple[RouterRoute, Split]] = (),
+    ) -> RouteTable:
+        """The table; of routes that Consul has `compiled` it is known where they lead.
+
+        Raises ConfigError with the path of what is wrong.
+        """
         routes = [*self._of_policy(), *self._of_router(router or ServiceRouter())]
+        routes += [
+            self._router_route(number, said, split) for number, (said, split) in enumerate(compiled)
+        ]
         if not routes or routes[-1].match is not None:
             routes.append(Route(CATCH_ALL, self.split, rules=self._rules(NO_RULES)))
         return RouteTable(tuple(routes))
@@ -82,12 +92,15 @@ class TableMaker:
         return [route for _, route in sorted(found, key=lambda pair: precedence(pair[0]))]
 
     def _of_router(self, router: ServiceRouter) -> list[Route]:
-        return [self._router_route(number, said) for number, said in enumerate(router.routes)]
+        path = f"service-router/{self.service}.Routes"
+        return [
+            self._router_route(number, said, self._split(said.destination, f"{path}[{number}]"))
+            for number, said in enumerate(router.routes)
+        ]
 
-    def _router_route(self, number: int, said: RouterRoute) -> Route:
+    def _router_route(self, number: int, said: RouterRoute, split: Split) -> Route:
         asked = said.match.http or HTTPMatch()
         match = asked.compiled()
-        split = self._split(said.destination, f"service-router/{self.service}.Routes[{number}]")
         rules = self._rules(self._destination_rules(said.destination, asked))
         return Route(f"router[{number}]", split, None if match.everything else match, rules)
 

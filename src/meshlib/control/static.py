@@ -18,7 +18,7 @@ from meshlib.control.local.worker import Worker
 from meshlib.control.registry import Document
 from meshlib.control.static_file import Content, listed, load
 from meshlib.errors import ConfigError, ControlError, RegistryUnavailable
-from meshlib.model import Resolution
+from meshlib.model import Neg, Resolution
 from meshlib.trust.intention import IntentionSet
 from meshlib.watch import Watch
 
@@ -54,8 +54,10 @@ class StaticDiscovery:
         self._intentions = DocumentIntentions(self.documents, default_intentions)
         self._worker = Worker("meshlib-static", self.poll_once, inherit=True)
 
-    def endpoints(self, service: str) -> Watch[Resolution]:
-        """The endpoints of a service."""
+    def endpoints(self, service: str, datacenter: str = "") -> Watch[Resolution]:
+        """The endpoints of a service; all of them are in one place."""
+        if datacenter:
+            return Watch(Neg(), ready=True)
         with self._lock:
             first = Watch(self._content.resolve(service), ready=True)
             found = self._endpoints.setdefault(service, first)

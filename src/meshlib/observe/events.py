@@ -117,9 +117,15 @@ class Listener(Protocol):
     def control_event(self, kind: str, subject: str, text: str) -> None:
         """Something happened between this process and its control plane.
 
-        `kind` is one of few fixed words: "reconnect", "breaker-open", "endpoints-held",
-        "unknown-field", "clock-skew", "snapshot-used".  `subject` is what it is about (a service,
-        an address, a document), `text` a sentence for people.
+        `kind` is one of few fixed words (docs/how-to/consul.md explains them): "agent-lost",
+        "agent-back", "heartbeat-lost", "endpoints-held", "endpoints-released", "snapshot-used",
+        "snapshot-refused", "snapshot-not-written", "not-allowed", "unknown-datacenter", "refused",
+        "unknown-field", "document-refused", "intentions-denied", "intentions-trouble",
+        "intentions-refused"; of this process's identity "identity-denied", "identity-queued",
+        "identity-trouble", "connect-disabled", "roots-refused", "leaf-refused", "leaf-overdue",
+        "leaf-expired", "clock-skew", "ca-replaced", "roots-changed", "identity-restored".
+        `subject` is what it is about (a service, an address, a document), `text` a sentence for
+        people.
         """
 
     # ---- requests this process serves

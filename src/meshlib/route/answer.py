@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 
 from multidict import CIMultiDict
 
 from meshlib.config.routes import AnswerConfig, RedirectConfig
+from meshlib.errors import NoRoute
 from meshlib.model import Call, Reply
 
 
@@ -32,6 +34,19 @@ class Direct:
     def __call__(self, call: Call) -> Reply:
         """The reply to `call`."""
         return made(call, self.config.status, self.config.headers, self.config.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Answers with an error: it is not known where the calls go."""
+
+    what: str
+    why: str
+    hint: str = ""
+
+    def __call__(self, call: Call) -> NoReturn:
+        """Raise NoRoute."""
+        raise NoRoute(self.what, why=self.why, hint=self.hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,15 @@ Which endpoints belong to a subset: Consul's filter language over one endpoint.
 
 Selectors, each as Consul's health endpoint has it: `Service.ID`, `Service.Address`, `Service.Port`,
 `Service.Weights.Passing`, `Service.Meta` and its keys, `Service.Meta.version` or
-`Service.Meta["a-b"]`.  Everything else Consul knows is refused by name: an endpoint does not
-carry it.
+`Service.Meta["a-b"]`; and of endpoints that Consul tells of, `Service.Tags`, `Node.Node`,
+`Node.Address`, `Node.Datacenter`, `Node.Meta` and its keys.  Everything else Consul knows is
+refused by name: an endpoint does not carry it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -21,17 +22,25 @@ from meshlib.route.bexpr_text import FilterError
 
 Predicate: TypeAlias = Callable[[Endpoint], bool]
 
-KNOWN = "Service.ID, .Address, .Port, .Weights.Passing, .Meta or .Meta.<key>"
+LOCAL = "Service.ID, .Address, .Port, .Weights.Passing, .Meta or .Meta.<key>"
+CONSUL = f"{LOCAL}, Service.Tags, or Node.Node, .Address, .Datacenter, .Meta or .Meta.<key>"
 
 _TEXT: dict[tuple[str, ...], Callable[[Endpoint], str]] = {
     ("Service", "ID"): lambda endpoint: endpoint.id,
     ("Service", "Address"): lambda endpoint: endpoint.host,
+    ("Node", "Node"): lambda endpoint: endpoint.node.name,
+    ("Node", "Address"): lambda endpoint: endpoint.node.address,
+    ("Node", "Datacenter"): lambda endpoint: endpoint.node.datacenter,
 }
 _NUMBER: dict[tuple[str, ...], Callable[[Endpoint], int]] = {
     ("Service", "Port"): lambda endpoint: endpoint.port,
     ("Service", "Weights", "Passing"): lambda endpoint: endpoint.weight,
 }
-_META = ("Service", "Meta")
+_TAGS = ("Service", "Tags")
+_META: dict[tuple[str, ...], Callable[[Endpoint], Mapping[str, str]]] = {
+    ("Service", "Meta"): lambda endpoint: endpoint.meta,
+    ("Node", "Meta"): lambda endpoint: endpoint.node.meta,
+}
 _INTEGER = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]{1,16}|[0-9]{1,19})")
 
 
@@ -41,21 +50,26 @@ class Filter:
 
     text: str
     _predicate: Predicate = field(repr=False, compare=False)
+    only_passing: bool = False
+    """Whether endpoints with a warning are left out, too."""
 
     def __call__(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint belongs."""
-        return self._predicate(endpoint)
+        return not (self.only_passing and endpoint.warning) and self._predicate(endpoint)
 
 
-def compile_filter(text: str, *, path: str = "Filter") -> Filter:
+def compile_filter(
+    text: str, *, only_passing: bool = False, local: bool = False, path: str = "Filter"
+) -> Filter:
     """Read a filter; the empty one keeps every endpoint, as in Consul.
 
+    `local`: are its endpoints known from elsewhere than Consul?
     Raises ConfigError naming `path`, the text, and the column of what is wrong with it.
     """
     if not text:
-        return Filter(text, _everything)
+        return Filter(text, _everything, only_passing)
     try:
-        return Filter(text, _Compiler(text).compile(parse(text)))
+        return Filter(text, _Compiler(text, local=local).compile(parse(text)), only_passing)
     except FilterError as error:
         expected = error.why.removeprefix("expected ")
         raise ConfigError(path, error.value, expected, hint=error.hint) from None
@@ -68,8 +82,8 @@ def _everything(_: Endpoint) -> bool:
 class _Compiler:
     """Turns a tree into closures; everything that can be wrong is found here, not per endpoint."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, *, local: bool) -> None:
+        self._text, self._local = text, local
 
     def compile(self, tree: Expression) -> Predicate:
         match tree:
@@ -88,17 +102,20 @@ class _Compiler:
 
     def _question(self, match: Match) -> Predicate:
         selector = match.selector
+        if self._local and (selector == _TAGS or selector[0] == "Node"):
+            raise self._unknown(match)
         if selector in _TEXT:
             return self._about_text(match, _TEXT[selector])
         if selector in _NUMBER:
             return self._about_number(match, _NUMBER[selector])
-        if selector == _META:
-            return self._about_keys(match)
-        if selector[:2] == _META and len(selector) == len(_META) + 1:
-            key = selector[-1]
-            return self._about_text(match, lambda endpoint: endpoint.meta.get(key))
-        name = ".".join(selector)
-        raise FilterError(self._text, match.position, f"{KNOWN} instead of {name}")
+        if selector == _TAGS:
+            return self._about_list(match, lambda endpoint: endpoint.tags)
+        if selector in _META:
+            return self._about_list(match, _META[selector])
+        if selector[:-1] in _META:
+            key, read = selector[-1], _META[selector[:-1]]
+            return self._about_text(match, lambda endpoint: read(endpoint).get(key))
+        raise self._unknown(match)
 
     def _about_text(self, match: Match, read: Callable[[Endpoint], str | None]) -> Predicate:
         """A key that is missing equals nothing, contains nothing, matches nothing, is empty."""
@@ -122,15 +139,20 @@ class _Compiler:
         number = _integer(match.value)
         return lambda endpoint: read(endpoint) == number
 
-    def _about_keys(self, match: Match) -> Predicate:
-        key = match.value
+    def _about_list(self, match: Match, read: Callable[[Endpoint], Collection[str]]) -> Predicate:
+        """Of a map it is the keys that are asked for."""
+        one = match.value
         match match.operator:
             case Operator.EMPTY:
-                return lambda endpoint: not endpoint.meta
+                return lambda endpoint: not read(endpoint)
             case Operator.IN:
-                return lambda endpoint: key in endpoint.meta
+                return lambda endpoint: one in read(endpoint)
             case _:
-                raise self._inapt(match, "a map")
+                raise self._inapt(match, "a map" if match.selector in _META else "a list")
+
+    def _unknown(self, match: Match) -> FilterError:
+        known, name = LOCAL if self._local else CONSUL, ".".join(match.selector)
+        return FilterError(self._text, match.position, f"{known} instead of {name}")
 
     def _inapt(self, match: Match, kind: str) -> FilterError:
         name, operator = ".".join(match.selector), match.operator.value

@@ -9,11 +9,11 @@ from typing import TypeAlias
 from meshlib.config import RetryConfig
 from meshlib.config.routes import FallbackConfig, FaultConfig, MirrorConfig
 from meshlib.policy.conditions import Conditions
-from meshlib.route.answer import Direct, Redirect
+from meshlib.route.answer import Direct, Redirect, Refusal
 from meshlib.route.headers import NO_CHANGES, HeaderChanges, to_host
 from meshlib.route.rewrite import Rewrite
 
-Answer: TypeAlias = Direct | Redirect
+Answer: TypeAlias = Direct | Redirect | Refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ def _hash(key: str) -> int:
 
 
 def _seed(target: Target) -> int:
-    return _hash(f"{target.service}\0{target.subset}")
+    return _hash(f"{target.upstream}\0{target.subset}")
 
 
 def _exponential(number: int) -> float:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 HEALTH_PATH = "/-/health"
 """Answered by the mesh itself."""
 
+_VERSIONS = frozenset({"1.0", "1.1", "2"})
 _CLAIM = re.compile(
     r"x[-_](?:forwarded[-_]client[-_]cert|spiffe[-_]id|mesh[-_].*)", re.IGNORECASE | re.DOTALL
 )
@@ -53,6 +54,8 @@ class Head(NamedTuple):
     """How many Content-Length headers."""
     encodings: int = 0
     """How many Transfer-Encoding headers."""
+    encoding: str = "chunked"
+    """What the last of them says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,13 @@ class Admission:
 
 
 def flaw_of(head: Head) -> str:
-    """Why two parsers might read this head differently (RFC 9112 sections 3.2, 6.3), or ""."""
+    """Why two parsers might read this head differently (RFC 9112 sections 2.3, 3.2, 6), or ""."""
+    if head.version not in _VERSIONS:
+        return f"HTTP/{head.version} is not spoken here"
     if head.lengths + head.encodings > 1:
         return "more than one Content-Length or Transfer-Encoding"
+    if head.encodings and (head.version == "1.0" or head.encoding.lower() != "chunked"):
+        return "the only Transfer-Encoding is chunked, and HTTP/1.0 has none"
     if head.hosts != 1 and (head.hosts or head.version == "1.1"):
         return f"expected exactly one Host, got {head.hosts}"
     if not head.target.startswith("/"):

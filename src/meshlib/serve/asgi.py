@@ -194,13 +194,16 @@ class _Headers(Mapping[str, str]):
 
 
 def _head(scope: Scope) -> Head:
-    names = [name for name, _ in scope["headers"]]
+    headers = scope["headers"]
+    names = [name for name, _ in headers]
+    encodings = names.count(b"transfer-encoding")
     return Head(
         scope.get("http_version", "1.1"),
         _target(scope).decode("latin-1"),
         names.count(b"host"),
         names.count(b"content-length"),
-        names.count(b"transfer-encoding"),
+        encodings,
+        dict(headers)[b"transfer-encoding"].decode("latin-1") if encodings else "chunked",
     )
 
 

@@ -20,6 +20,7 @@ from meshlib.trust.bundle import Credentials
 from meshlib.trust.intention import Decision, IntentionSet
 from meshlib.trust.paths import plain_path
 from meshlib.trust.permission import Request
+from meshlib.trust.spiffe import surroundings
 from meshlib.watch import Watch
 
 log = logging.getLogger("meshlib.authorization")
@@ -38,9 +39,9 @@ class Authorization:
     """
 
     __slots__ = (
+        "_around",
         "_config",
         "_credentials",
-        "_domain",
         "_intentions",
         "_listener",
         "_logged",
@@ -58,7 +59,7 @@ class Authorization:
     ) -> None:
         self._service, self._intentions, self._config = service, intentions, config
         self._credentials, self._listener = credentials, listener
-        self._ours = self._domain = ""
+        self._ours = self._around = ""
         self._logged: set[tuple[str, str, bool]] = set()
 
     def refusal(
@@ -80,11 +81,11 @@ class Authorization:
         return DENIED if enforced else None
 
     def _source(self, identity: Identity) -> str:
-        """The caller's service; "" when that name was given by another trust domain than ours."""
+        """The caller's service; "" for one of another trust domain, partition or namespace."""
         ours = self._credentials.value.leaf.spiffe_id
         if ours is not self._ours:
-            self._ours, self._domain = ours, ours[: ours.find("/", len("spiffe://")) + 1]
-        return identity.service if identity.spiffe_id.startswith(self._domain) else ""
+            self._ours, self._around = ours, surroundings(ours)
+        return identity.service if identity.spiffe_id.startswith(self._around) else ""
 
     def _tell(self, inbound: Inbound, decision: Decision, *, enforced: bool) -> None:
         self._listener.request_denied(self._service, inbound, decision.rule, enforced=enforced)

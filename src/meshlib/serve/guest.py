@@ -90,7 +90,7 @@ class Guest(TConn):  # type: ignore[misc]
         """Throw away what has arrived; whether more may come."""
         try:
             data = self.sock.recv(_DRAINED)
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError):
             return True
         except OSError:
             return False

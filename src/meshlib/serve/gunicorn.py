@@ -94,7 +94,11 @@ class _Site(BaseApplication):  # type: ignore[misc]
         """The mesh's TLS; every process makes its own."""
         options = self.options
         return MeshContext(
-            options.credentials, server_side=True, authorize=options.authorize, clock=options.unix
+            options.credentials,
+            server_side=True,
+            authorize=options.authorize,
+            clock=options.unix,
+            min_version=options.oldest_tls,
         )
 
     def load_config(self) -> None:

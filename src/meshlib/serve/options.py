@@ -7,6 +7,7 @@ which registry it is announced to.
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -155,6 +156,8 @@ class ServeOptions(AppOptions):
     """Threads a process, for WSGI: gunicorn's usual two to four a core, more for waiting."""
     drain: DrainConfig = DrainConfig()
     limits: PeerLimits = PeerLimits()
+    oldest_tls: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+    """The least a peer may speak; with TLS 1.2 it is authenticated encryption (AEAD) only."""
     keep_alive: int = 60
     """Seconds an idle connection is kept: three times the 20 s after which clients drop it, so that
     no request meets a connection that is just being closed."""

@@ -143,6 +143,11 @@ class _Httptools:
         self._open = True
         super().on_message_begin()  # type: ignore[misc]
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # the protocol adds trailers to the headers of a request that is already being served
+        if self._open:
+            super().on_header(name, value)  # type: ignore[misc]
+
     def on_headers_complete(self) -> None:
         self._open = False
         # the protocol cuts scheme and host off an absolute target

@@ -65,7 +65,11 @@ class AsgiServer(uvicorn.Server):
         side: socket.socket | None = None,
     ) -> None:
         context = MeshContext(
-            options.credentials, server_side=True, authorize=options.authorize, clock=options.unix
+            options.credentials,
+            server_side=True,
+            authorize=options.authorize,
+            clock=options.unix,
+            min_version=options.oldest_tls,
         )
         super().__init__(_config(app, options, FromMesh, context))
         self._app, self._options = app, options

@@ -226,6 +226,7 @@ def _head(environ: Environ) -> Head:
         _count(environ, "HTTP_HOST"),
         _count(environ, "CONTENT_LENGTH"),
         1 if environ.get("HTTP_TRANSFER_ENCODING") else 0,
+        environ.get("HTTP_TRANSFER_ENCODING") or "chunked",
     )
 
 

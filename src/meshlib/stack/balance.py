@@ -55,7 +55,7 @@ class Balance:
             pick = self._pick(attempt)
             if pick is None:
                 pick = await self._first_pick(attempt)
-            upstream = self.upstream((attempt.target or _target(call)).service)
+            upstream = self.upstream((attempt.target or _target(call)).upstream)
             endpoint = attempt.endpoint = pick.endpoint
             call.tried += (endpoint,)
             try:
@@ -114,7 +114,7 @@ class Balance:
         return pick
 
     def _pick_from(self, target: Target, attempt: Attempt) -> Pick | None:
-        upstream = self.upstream(target.service)
+        upstream = self.upstream(target.upstream)
         picker = upstream.picker(target.subset)
         if attempt.elsewhere:
             picker = upstream.elsewhere(target.subset, attempt.call.tried) or picker
@@ -125,13 +125,13 @@ class Balance:
         call = attempt.call
         target = _target(call)
         for each in (target, *self.failover(target)):
-            upstream = self.upstream(each.service)
+            upstream = self.upstream(each.upstream)
             if isinstance(upstream.resolution, Pending):
                 await self.runtime.wait(upstream, call.deadline - self.runtime.clock())
             pick = self._pick(attempt)
             if pick is not None:
                 return pick
-        raise _nothing_to_pick(self.upstream(target.service), target)
+        raise _nothing_to_pick(self.upstream(target.upstream), target)
 
 
 def _target(call: Call) -> Target:

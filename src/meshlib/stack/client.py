@@ -46,7 +46,7 @@ class Destination:
     config: Watch[UpstreamConfig]
     table: Watch[RouteTable]
     upstream: Callable[[str], Upstream]
-    """The upstream of any service: a route may lead to another one."""
+    """The upstream of any `Target.upstream`: a route may lead to another service."""
     backoff: Watch[Backoff]
     budget: Watch[RetryBudget]
     """Shared by all clients of this process, so that their retries add up."""

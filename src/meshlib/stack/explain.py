@@ -113,7 +113,7 @@ class Explainer:
         route = self._route(call)
         legs = tuple((leg.target, leg.weight) for leg in route.split.legs)
         target = call.target or legs[0][0]
-        upstream, now = self.upstream(target.service), self.clock()
+        upstream, now = self.upstream(target.upstream), self.clock()
         members = upstream.members(target.subset)
         retry = call.rules.retry if call.rules is not None else None
         return Explanation(

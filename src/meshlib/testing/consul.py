@@ -19,8 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from meshlib.control.consul.address import ConsulAddress
 from meshlib.control.consul.http import ConsulClient
+from meshlib.control.local.certs import new_key
 
 PATIENCE = 30.0
 """Seconds to wait for a line in the log of an agent."""
@@ -50,10 +53,11 @@ class Ports:
         free when an agent that was killed comes back.
         """
         with ExitStack() as held:
-            return cls(*(_free_port(held) for _ in range(5)))
+            return cls(*(free_port(held) for _ in range(5)))
 
 
-def _free_port(held: ExitStack) -> int:
+def free_port(held: ExitStack) -> int:
+    """A port nobody has now, kept from others for as long as it is held."""
     while True:
         port = random.randrange(12000, 32000)  # noqa: S311 - no secret
         with suppress(OSError):
@@ -186,6 +190,15 @@ class ConsulAgent:
         """Kill it if it runs, and start it anew: a dev agent has forgotten all it knew."""
         self.kill()
         return self.start(until=until)
+
+    def rotate_ca(self) -> None:
+        """Have its CA sign with a new root from now on."""
+        key = new_key().private_bytes(
+            Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+        )
+        config = {"PrivateKey": key.decode(), "LeafCertTTL": "72h"}
+        with self.client() as client:
+            client.put("/v1/connect/ca/configuration", {"Provider": "consul", "Config": config})
 
     def __enter__(self) -> Self:
         return self if self._process else self.start()

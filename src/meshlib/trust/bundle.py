@@ -41,3 +41,7 @@ class Credentials:
     """By trust domain."""
     generation: int = 0
     """Grows with every rotation; connection pools are kept one a generation."""
+    trouble: str = ""
+    """Why the leaf, which has expired, was not renewed."""
+    remedy: str = ""
+    """What to do about it."""

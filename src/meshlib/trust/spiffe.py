@@ -17,13 +17,18 @@ MAX_BYTES = 2048
 """SPIFFE-ID, section 2.3: longer URIs must not be generated or accepted."""
 MAX_TRUST_DOMAIN = 255
 """SPIFFE-ID, section 2.3."""
+MAX_HOST_NAME = 254
+"""Less than this: 253 bytes, a length and a final dot make the 255 of RFC 1035."""
 MAX_NAME = 63
 """One DNS label (RFC 1035): a service name also stands in `http://<service>/`."""
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]+", re.ASCII)
 _SEGMENT = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", re.ASCII)
-_SERVICE_PATH = re.compile(r"/ns/default/dc/[^/]+/svc/([^/]+)")
+_SERVICE_PATH = re.compile(
+    r"(?:/ap/(?P<partition>[^/]+))?/ns/(?P<namespace>[^/]+)/dc/(?P<datacenter>[^/]+)"
+    r"/svc/(?P<service>[^/]+)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +76,60 @@ def service_id(trust_domain: str, service: str, *, dc: str = "local") -> SpiffeI
 def service_of(spiffe_id: SpiffeId) -> str:
     """The service that `service_id` or Consul made this id for; empty for any other form.
 
-    It says nothing about the trust domain: whoever decides by the name must have checked that.
+    It says nothing about trust domain, partition and namespace: whoever decides by the name must
+    have checked these, see `surroundings`.
     """
     match = _SERVICE_PATH.fullmatch(spiffe_id.path)
-    return match[1] if match else ""
+    return match["service"] if match else ""
+
+
+def surroundings(spiffe_id: str) -> str:
+    """What the ids of all services next to this one begin with: all but datacentre and name.
+
+    Of an id in another form it is the trust domain.
+    """
+    domain, slash, path = spiffe_id.removeprefix(SCHEME).partition("/")
+    match = _SERVICE_PATH.fullmatch(slash + path)
+    before = path[: match.start("datacenter") - 1] if match else ""
+    return f"{SCHEME}{domain}/{before}"
+
+
+def neighbour(spiffe_id: SpiffeId, service: str, datacenter: str = "") -> SpiffeId:
+    """The id of another service of the same trust domain, partition and namespace.
+
+    Without a datacentre it is that of `spiffe_id`.  Raises ConfigError if `spiffe_id` is none of a
+    service, or for names that cannot be part of an id.
+    """
+    match = _SERVICE_PATH.fullmatch(spiffe_id.path)
+    if match is None:
+        raise _bad(str(spiffe_id), "the id of a service: /ns/<ns>/dc/<datacentre>/svc/<name>")
+    datacenter = datacenter or match["datacenter"]
+    for field, name in ("service", service), ("datacenter", datacenter):
+        if not _SEGMENT.fullmatch(name):
+            raise ConfigError(field, name, "letters, digits, '.', '-' and '_'")
+    before = spiffe_id.path[: match.start("datacenter")]
+    return SpiffeId(spiffe_id.trust_domain, f"{before}{datacenter}/svc/{service}")
+
+
+def server_name(spiffe_id: SpiffeId, subset: str = "") -> str:
+    """What a client of Consul's asks for when it greets this service (SNI), or a subset of it.
+
+    Consul, agent/connect/sni.go.  Empty for an id that is none of a service, and for a name that is
+    no host name: one with an empty or overlong label cannot be asked for (RFC 6066, section 3).
+    """
+    match = _SERVICE_PATH.fullmatch(spiffe_id.path)
+    if match is None:
+        return ""
+    place = [match["service"], match["namespace"], match["datacenter"], "internal"]
+    if match["partition"]:
+        place[2:] = [match["partition"], match["datacenter"], "internal-v1"]
+    name = ".".join(filter(None, (subset, *place, spiffe_id.trust_domain)))
+    return name if _is_host_name(name) else ""
+
+
+def _is_host_name(name: str) -> bool:
+    """Whether the lengths are those of RFC 1035, 2.3.4; Consul's names may be stranger."""
+    return len(name) < MAX_HOST_NAME and all(0 < len(it) <= MAX_NAME for it in name.split("."))
 
 
 def check_name(path: str, name: str) -> None:

@@ -25,6 +25,7 @@ from meshlib.errors import IdentityUnavailable
 from meshlib.runtime import Clock
 from meshlib.trust.bundle import Credentials
 from meshlib.trust.pemfile import secret_path
+from meshlib.trust.sessions import Sessions
 from meshlib.trust.verify import Authorizer, Peer, Untrusted, allow_ids, member_of, verify_peer
 from meshlib.watch import Watch
 
@@ -41,6 +42,13 @@ class PeerRejected(ssl.SSLCertVerificationError):
 
     It is an `ssl.SSLError` because asyncio ends a handshake properly only on those.
     """
+
+
+class OwnLeafNotValid(ssl.SSLError):
+    """This side has no certificate that a server would take at this time; nothing was sent."""
+
+    hint = ""
+    """What to do about it."""
 
 
 def peer_of(connection: object) -> Peer | None:
@@ -62,6 +70,8 @@ class _InnerContext(ssl.SSLContext):
     """One generation; built once, then only read."""
 
     terms: _Terms
+    sessions: Sessions
+    outer: MeshContext
 
 
 if TYPE_CHECKING:
@@ -76,7 +86,9 @@ class _Verified(_Connection):
     mesh_peer: Peer | None = None
 
     def do_handshake(self, *args: Any) -> None:
-        """Shake hands and verify; raises PeerRejected."""
+        """Shake hands and verify; raises PeerRejected, OwnLeafNotValid."""
+        if self.mesh_peer is None:
+            _check_own(self)
         super().do_handshake(*args)
         if self.mesh_peer is None:
             self.mesh_peer = _verify(self)
@@ -107,6 +119,22 @@ class _VerifiedSocket(_Verified, ssl.SSLSocket):  # type: ignore[misc,override]
         self._settle()
         return super().send(*args)
 
+    def shutdown(self, how: int) -> None:
+        """Close a half and go on in TLS: an SSLSocket would go on in plaintext."""
+        self._checkClosed()  # type: ignore[attr-defined]
+        super(ssl.SSLSocket, self).shutdown(how)
+
+    def accept(self) -> tuple[Any, Any]:
+        """Accept with the credentials of this moment, not of that in which it began to listen."""
+        accepted, address = super(ssl.SSLSocket, self).accept()
+        own: Any = self
+        return own.context.outer.wrap_socket(
+            accepted,
+            server_side=True,
+            do_handshake_on_connect=own.do_handshake_on_connect,
+            suppress_ragged_eofs=own.suppress_ragged_eofs,
+        ), address
+
     def connect(self, addr: Any) -> None:
         """Close when it fails: an SSLSocket would speak plaintext from then on."""
         with self._closed_on_failure():
@@ -136,7 +164,8 @@ class MeshContext(ssl.SSLContext):
     `authorize` is required: there is no "any certificate will do".  On a server it should admit
     every id of the trusted domains and leave the finer decision to the request: a client of TLS 1.3
     learns of a refusal in the handshake only after it has written its request.  `clock` gives Unix
-    time.  Raises IdentityUnavailable when the credentials cannot be used.
+    time.  A client asks for `server_name` (SNI), or for what its library says if that is empty;
+    it is no part of the check.  Raises IdentityUnavailable when the credentials cannot be used.
     """
 
     def __new__(cls, *_: Any, server_side: bool, **__: Any) -> Self:
@@ -152,6 +181,7 @@ class MeshContext(ssl.SSLContext):
         clock: Clock,
         alpn: Iterable[str] = (),
         min_version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+        server_name: str = "",
     ) -> None:
         # no roots and no certificate behind it: code that gets around the overrides fails closed
         ssl.SSLContext.verify_mode.__set__(self, ssl.CERT_REQUIRED)  # type: ignore[attr-defined]
@@ -161,6 +191,7 @@ class MeshContext(ssl.SSLContext):
         self._clock = clock
         self._alpn = tuple(alpn)
         self._min_version = min_version
+        self._server_name = server_name
         self._lock = threading.Lock()
         self._built: tuple[int, dict[tuple[str, ...], _InnerContext]] = (-1, {})
         self._inner()
@@ -169,22 +200,32 @@ class MeshContext(ssl.SSLContext):
         self,
         sock: Any,
         server_side: bool = False,  # noqa: FBT001, FBT002 - the signature is ssl's
-        *args: Any,
-        **kw: Any,
+        do_handshake_on_connect: bool = True,  # noqa: FBT001, FBT002
+        suppress_ragged_eofs: bool = True,  # noqa: FBT001, FBT002
+        server_hostname: Any = None,
+        session: Any = None,
     ) -> Any:
         """Like `ssl.SSLContext.wrap_socket`, with the credentials of this moment."""
-        return self._for(server_side).wrap_socket(sock, server_side, *args, **kw)
+        return self._for(server_side).wrap_socket(
+            sock,
+            server_side,
+            do_handshake_on_connect,
+            suppress_ragged_eofs,
+            self._server_name or server_hostname,
+            session,
+        )
 
     def wrap_bio(
         self,
         incoming: Any,
         outgoing: Any,
         server_side: bool = False,  # noqa: FBT001, FBT002 - the signature is ssl's
-        *args: Any,
-        **kw: Any,
+        server_hostname: Any = None,
+        session: Any = None,
     ) -> Any:
         """Like `ssl.SSLContext.wrap_bio`, with the credentials of this moment."""
-        return self._for(server_side).wrap_bio(incoming, outgoing, server_side, *args, **kw)
+        name = self._server_name or server_hostname
+        return self._for(server_side).wrap_bio(incoming, outgoing, server_side, name, session)
 
     def set_alpn_protocols(self, alpn_protocols: Iterable[str]) -> None:
         """Choose what later connections offer."""
@@ -242,6 +283,7 @@ class MeshContext(ssl.SSLContext):
         if alpn not in contexts:
             terms = _Terms(credentials, self._authorize, self._clock)
             context = _new_inner(terms, alpn, self._min_version, server_side=self._server_side)
+            context.outer = self
             contexts = {**contexts, alpn: context}
         self._built = credentials.generation, contexts
         return contexts[alpn]
@@ -255,7 +297,7 @@ def _new_inner(
     terms: _Terms, alpn: tuple[str, ...], min_version: ssl.TLSVersion, *, server_side: bool
 ) -> _InnerContext:
     context = _InnerContext(_protocol(server_side=server_side))
-    context.terms = terms
+    context.terms, context.sessions = terms, Sessions()
     context.check_hostname = False  # names are SPIFFE ids here
     context.verify_mode = ssl.CERT_REQUIRED
     context.verify_flags |= _STRICT
@@ -263,7 +305,7 @@ def _new_inner(
     context.set_ciphers(AEAD)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET
     if server_side:
-        context.num_tickets = 0  # a resumed session would skip the check of the client
+        context.num_tickets = 0  # a ticket would outlast the trust it was given in
     if alpn:
         context.set_alpn_protocols(alpn)
     try:
@@ -287,11 +329,40 @@ def _verify(connection: ssl.SSLObject) -> Peer:
     if not isinstance(context, _InnerContext):
         raise PeerRejected("the context of this connection was replaced")
     terms, der = context.terms, connection.getpeercert(binary_form=True)
-    chain = [] if connection.session_reused else _verified_chain(connection)
+    chain = _chain(connection, context)
     try:
-        return verify_peer(der, chain, terms.credentials, terms.authorize, terms.clock())
+        peer = verify_peer(der, chain, terms.credentials, terms.authorize, terms.clock())
     except Untrusted as exc:
         raise PeerRejected(str(exc)) from exc
+    if connection.server_side and connection.version() == "TLSv1.2" and connection.session:
+        context.sessions.remember(connection.session.id, peer.anchor)
+    return peer
+
+
+def _check_own(connection: ssl.SSLObject) -> None:
+    """A client of TLS 1.3 would hear only after its request that its certificate was refused."""
+    context = connection.context
+    if connection.server_side or not isinstance(context, _InnerContext):
+        return
+    credentials, now = context.terms.credentials, context.terms.clock()
+    leaf = credentials.leaf
+    if now > leaf.not_after:
+        why = f": {credentials.trouble}" if credentials.trouble else ""
+        refusal = OwnLeafNotValid(
+            f"the certificate of this process, {leaf.spiffe_id}, expired {now - leaf.not_after:.0f}"
+            f" s ago and was not renewed{why}"
+        )
+        refusal.hint = credentials.remedy
+        raise refusal
+
+
+def _chain(connection: ssl.SSLObject, context: _InnerContext) -> list[bytes]:
+    """DER, leaf first; of a resumed session the anchor is all that is left."""
+    if not connection.session_reused:
+        return _verified_chain(connection)
+    session = connection.session if connection.server_side else None
+    anchor = context.sessions.anchor(session.id) if session else None
+    return [anchor] if anchor else []
 
 
 def _verified_chain(connection: Any) -> list[bytes]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TypeAlias, TypeVar
 
 from cryptography import x509
@@ -20,6 +21,7 @@ from meshlib.model import Identity
 from meshlib.trust import spiffe
 from meshlib.trust.bundle import Credentials
 from meshlib.trust.spiffe import SpiffeId
+from meshlib.watch import Watch
 
 Authorizer: TypeAlias = Callable[[SpiffeId], bool]
 """Whether a proven id is one this side wants to talk to."""
@@ -46,7 +48,7 @@ class Peer:
     der: bytes = field(repr=False)
     """The leaf certificate."""
     not_after: float
-    """Unix time, seconds."""
+    """Unix time, seconds, at which the first certificate of its chain ends."""
     anchor: bytes = field(default=b"", repr=False)
     """The root, DER, that vouched for it in this handshake."""
 
@@ -77,6 +79,15 @@ def member_of(trust_domain: str) -> Authorizer:
     return lambda spiffe_id: spiffe_id.trust_domain == trust_domain
 
 
+def fellows_of(credentials: Watch[Credentials]) -> Authorizer:
+    """Authorize everybody of the trust domain that one's own leaf is of at the time."""
+
+    def allowed(spiffe_id: SpiffeId) -> bool:
+        return spiffe_id.trust_domain == spiffe.parse(credentials.value.leaf.spiffe_id).trust_domain
+
+    return allowed
+
+
 def verify_peer(
     der: bytes | None,
     chain: Sequence[bytes],
@@ -94,7 +105,8 @@ def verify_peer(
     anchor = _own_anchor(peer, chain, credentials)
     if not authorize(peer.spiffe_id):
         raise Untrusted(f"the peer is {peer.spiffe_id}, which is not who is expected here")
-    return Peer(peer.spiffe_id, peer.der, peer.not_after, anchor)
+    until = min(peer.not_after, *map(_end_of, chain))
+    return Peer(peer.spiffe_id, peer.der, until, anchor)
 
 
 def check_leaf(der: bytes, now_unix: float) -> Peer:
@@ -108,6 +120,12 @@ def check_leaf(der: bytes, now_unix: float) -> Peer:
     spiffe_id = _only_id(extensions)
     _check_usage(extensions)
     return Peer(spiffe_id, der, certificate.not_valid_after_utc.timestamp())
+
+
+@lru_cache(maxsize=256)
+def _end_of(der: bytes) -> float:
+    """Of a certificate that OpenSSL has verified: nobody fills the cache with what he likes."""
+    return x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp()
 
 
 def _own_anchor(peer: Peer, chain: Sequence[bytes], credentials: Credentials) -> bytes:

@@ -27,10 +27,10 @@ class Source:
         self.endpoint_watches: dict[str, Watch] = {}
         self.document_watches: dict[str, Watch] = {}
 
-    def endpoints(self, service):
-        self.followed.append(service)
+    def endpoints(self, service, datacenter=""):
+        self.followed.append(f"{service}@{datacenter}" if datacenter else service)
         bound = Bound(Snapshot(service, (V1, V2)))
-        return self.endpoint_watches.setdefault(service, Watch(bound, ready=True))
+        return self.endpoint_watches.setdefault(self.followed[-1], Watch(bound, ready=True))
 
     def documents(self, service):
         return self.document_watches.setdefault(service, Watch((), ready=True))
@@ -47,6 +47,15 @@ def directory(source):
     """What is tested."""
     overrides = {"fixed": UpstreamConfig(timeout=1.0)}
     return Directory(source, clock=FakeClock(), rng=random.Random(1), overrides=overrides)
+
+
+def chain(*, service="shop", subset="v2", of="stock", datacenter="dc1"):
+    """The documents of a service that Consul leads to a subset of another one."""
+    nodes = {"r": {"Type": "resolver", "Resolver": {"Target": "t"}}}
+    there = {"Service": of, "ServiceSubset": subset, "Datacenter": datacenter}
+    there["Subset"] = {"Filter": f"Service.Meta.version == {subset}"}
+    body = {"ServiceName": service, "Datacenter": "dc1", "StartNode": "r", "Nodes": nodes}
+    return (Document("discovery-chain", service, {**body, "Targets": {"t": there}}),)
 
 
 def splitter(weight):
@@ -190,3 +199,30 @@ def test_breakers_and_circuits_that_move_are_events(source):
     source.document_watches["shop"].set((policy,))
     destination.guards.circuits.of("GET").force(CircuitState.FORCED_OPEN)
     assert [("shop", V1, "closed", "open"), ("shop", "GET", "closed", "forced_open")] == heard
+
+
+def picked(directory, target):
+    """The version that a call to a target gets; None: there is no such subset."""
+    picker = directory.upstream(target.upstream).picker(target.subset)
+    return None if picker is None else picker.pick(Attempt(Call("shop"))).endpoint.version
+
+
+def test_subsets_of_others_come_with_the_chain(directory, source):
+    """And when the chain changes, before anybody is led to them."""
+    source.document_watches["shop"] = Watch(chain(subset="v1"), ready=True)
+    destination = directory.destination("shop")
+    seen = []
+    table = destination.table
+    table.subscribe(lambda: seen.append(picked(directory, table.value.targets[0])))
+    source.document_watches["shop"].set(chain(subset="v2"))
+    assert ["v1", "v2"] == seen
+
+
+def test_a_datacentre_has_an_upstream_of_its_own(directory, source):
+    """With the settings and subsets of the service."""
+    source.document_watches["shop"] = Watch(chain(of="shop", datacenter="dc2"), ready=True)
+    (there,) = directory.destination("shop").table.value.targets
+    assert Target("shop", "v2", "dc2") == there
+    assert "v2" == picked(directory, there)
+    assert ["shop@dc2"] == source.followed
+    assert directory.upstream("shop@dc2") is not directory.upstream("shop")

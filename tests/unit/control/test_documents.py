@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 
 from meshlib.control.documents import (
     KINDS,
-    ResolverSubset,
     ServiceDefaults,
-    ServiceResolver,
     decode,
     validate,
 )
 from meshlib.control.registry import Document
+from meshlib.control.resolver import ResolverSubset, ServiceResolver
 from meshlib.errors import ConfigError
 
 NEITHER = {"Header": "", "Cookie": ""}

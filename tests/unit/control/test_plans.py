@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from meshlib.config import RetryConfig, UpstreamConfig
-from meshlib.control.plans import OneAtATime, Plans
+from meshlib.control.one_at_a_time import OneAtATime
+from meshlib.control.plans import Plans
 from meshlib.control.registry import Document
 from meshlib.control.routes import NOBODY
 from meshlib.model import Call

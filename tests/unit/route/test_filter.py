@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from meshlib.errors import ConfigError
-from meshlib.model import Endpoint
+from meshlib.model import Endpoint, Node
 from meshlib.route.filter import compile_filter
 
 META = {"version": "v2", "a-b": "x y", "empty": "", "accent": "é"}
-ENDPOINT = Endpoint("backend-1", "10.0.0.7", 8443, weight=5, meta=META)
+NODE = Node("n1", "10.0.0.1", "dc1", {"rack": "r7"})
+ENDPOINT = Endpoint(
+    "backend-1", "10.0.0.7", 8443, weight=5, meta=META, tags=("blue", "big"), node=NODE
+)
 
 
 @pytest.mark.parametrize(
@@ -62,6 +66,17 @@ ENDPOINT = Endpoint("backend-1", "10.0.0.7", 8443, weight=5, meta=META)
         ("Service.Port != 8443", False),
         ('Service.Port == "8443"', True),
         ("Service.Weights.Passing == 5", True),
+        # what only Consul knows
+        ("Service.Tags contains blue", True),
+        ("blu in Service.Tags", False),
+        ("green not in Service.Tags", True),
+        ("Service.Tags is empty", False),
+        ("Node.Node == n1", True),
+        ('Node.Address == "10.0.0.1"', True),
+        ("Node.Datacenter != dc1", False),
+        ("Node.Meta.rack == r7", True),
+        ("Node.Meta.row is empty", True),
+        ("rack in Node.Meta", True),
         # precedence: not, and, or
         ("Service.Port == 1 and Service.Port == 2 or Service.Port == 8443", True),
         ("Service.Port == 8443 or Service.Port == 1 and Service.Port == 2", True),
@@ -88,15 +103,16 @@ def test_a_filter_keeps_what_consul_would(text, kept):
 @pytest.mark.parametrize(
     ("text", "column", "problem"),
     [
-        ("Service.Tags contains v2", 1, "instead of Service.Tags"),
+        ("Service.Kind == x", 1, "instead of Service.Kind"),
         ("Service.Meta.a.b == 1", 1, "instead of Service.Meta.a.b"),
-        ("Node.Meta.zone == eu", 1, "instead of Node.Meta.zone"),
-        ("v2 in Service.Tags", 7, "instead of Service.Tags"),
+        ("Node.ID == x", 1, "instead of Node.ID"),
+        ("v2 in Checks", 7, "instead of Checks"),
         ("Service.Port == 1 and Service.Nope == 2", 23, "instead of Service.Nope"),
         ("Service.Port == http", 1, "an integer"),
         ("Service.Port == 1.5", 1, "an integer"),
         ("Service.Port is empty", 1, "an operator for a number"),
         ("Service.Meta == x", 1, "an operator for a map"),
+        ("Service.Tags == x", 1, "an operator for a list"),
         ("Service.Meta.version = v2", 22, "other than '='"),
         ("Service.Meta.version == ", 25, "a value"),
         ("Service.Meta.version", 21, "an operator"),
@@ -138,6 +154,23 @@ def test_what_is_wrong_is_pointed_at(text, column, problem):
     assert "service-resolver/b.Subsets.v2.Filter" == refused.value.path
     assert problem in refused.value.why
     assert refused.value.why.endswith(f" at column {column}")
+
+
+@pytest.mark.parametrize("text", ["Service.Tags contains v2", "Node.Meta.zone == eu"])
+def test_what_only_consul_knows_is_refused_elsewhere(text):
+    """Rather than matching nothing."""
+    compile_filter(text)
+    with pytest.raises(ConfigError, match="instead of"):
+        compile_filter(text, local=True)
+
+
+def test_only_passing_leaves_endpoints_with_a_warning_out():
+    """Whatever else the filter says; and it is another filter than the one that keeps them."""
+    warned = replace(ENDPOINT, warning=True)
+    every, strict = compile_filter(""), compile_filter("", only_passing=True)
+    assert (True, False) == (every(warned), strict(warned))
+    assert strict(ENDPOINT)
+    assert every != strict
 
 
 def test_filters_of_the_same_text_are_equal():

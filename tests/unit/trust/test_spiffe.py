@@ -1,7 +1,15 @@
 import pytest
 
 from meshlib.errors import ConfigError
-from meshlib.trust.spiffe import SpiffeId, parse, service_id, service_of
+from meshlib.trust.spiffe import (
+    SpiffeId,
+    neighbour,
+    parse,
+    server_name,
+    service_id,
+    service_of,
+    surroundings,
+)
 
 GOOD = [
     "spiffe://example.org",
@@ -124,7 +132,6 @@ def test_service_of_reverses_service_id(name):
         "spiffe://td",
         "spiffe://td/web",
         "spiffe://td/svc/web",
-        "spiffe://td/ns/other/dc/local/svc/web",
         "spiffe://td/ns/default/dc/local/svc/web/more",
         "spiffe://td/x/ns/default/dc/local/svc/web",
         "spiffe://td/ns/default/dc/a/b/svc/web",
@@ -134,3 +141,72 @@ def test_service_of_reverses_service_id(name):
 def test_other_forms_name_no_service(text):
     """An id of any other form names no service, not even one that looks alike."""
     assert "" == service_of(parse(text))
+
+
+CONSUL = [
+    (
+        "spiffe://td/ns/default/dc/dc1/svc/web",
+        "spiffe://td/ns/default/dc/",
+        "web.default.dc1.internal.td",
+    ),
+    ("spiffe://td/ns/team/dc/dc1/svc/web", "spiffe://td/ns/team/dc/", "web.team.dc1.internal.td"),
+    (
+        "spiffe://td/ap/blue/ns/team/dc/dc1/svc/web",
+        "spiffe://td/ap/blue/ns/team/dc/",
+        "web.team.blue.dc1.internal-v1.td",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "around", "name"), CONSUL)
+def test_the_forms_of_consul(text, around, name):
+    """Namespace and partition are read; neighbours share all but datacentre and name."""
+    own = parse(text)
+    assert "web" == service_of(own)
+    assert around == surroundings(text)
+    assert (name, f"v1.{name}") == (server_name(own), server_name(own, "v1"))
+    assert f"{around}dc1/svc/My_Db.x" == str(neighbour(own, "My_Db.x"))
+    assert f"{around}dc2/svc/db" == str(neighbour(own, "db", "dc2"))
+    assert own == neighbour(own, "web")
+
+
+@pytest.mark.parametrize("text", ["spiffe://td/web", "spiffe://td/gateway/mesh/dc/dc1"])
+def test_what_is_no_service_has_no_neighbours(text):
+    """Nothing can be derived from an id of another form; its surroundings are its domain."""
+    with pytest.raises(ConfigError, match="the id of a service"):
+        neighbour(parse(text), "db")
+    assert ("", "spiffe://td/") == (server_name(parse(text)), surroundings(text))
+
+
+@pytest.mark.parametrize(("service", "datacenter"), [("a/b", ""), ("", ""), ("web", "a/b")])
+def test_neighbours_have_names(service, datacenter):
+    """A name cannot smuggle in another path."""
+    with pytest.raises(ConfigError, match="letters, digits"):
+        neighbour(service_id("td", "x"), service, datacenter)
+
+
+def test_surroundings_end_where_names_begin():
+    """An id of a domain or namespace that merely begins alike is not next to this one."""
+    ours = surroundings("spiffe://td/ns/default/dc/dc1/svc/web")
+    for other in (
+        "spiffe://td.evil/ns/default/dc/dc1/svc/web",
+        "spiffe://td/ns/default2/dc/dc1/svc/web",
+        "spiffe://td/ap/x/ns/default/dc/dc1/svc/web",
+    ):
+        assert not other.startswith(ours)
+
+
+@pytest.mark.parametrize(
+    ("service", "subset"), [("a" * 64, ""), ("a..b", ""), (".a", ""), ("a", "v" * 64)]
+)
+def test_what_cannot_be_asked_for(service, subset):
+    """Consul takes names that no TLS library sends as a host name: then nothing is asked for."""
+    assert "" == server_name(SpiffeId("td", f"/ns/default/dc/dc1/svc/{service}"), subset)
+
+
+def test_the_longest_that_can_be_asked_for():
+    """Up to 253 bytes in all."""
+    service = ".".join("abc"[each] * 63 for each in range(3))
+    td = "t" * (253 - len(f"{service}.default.dc1.internal."))
+    assert 253 == len(server_name(SpiffeId(td, f"/ns/default/dc/dc1/svc/{service}")))
+    assert "" == server_name(SpiffeId(f"{td}t", f"/ns/default/dc/dc1/svc/{service}"))

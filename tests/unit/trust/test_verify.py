@@ -10,7 +10,15 @@ from meshlib.model import Identity
 from meshlib.testing.ca import ThrowawayCA
 from meshlib.trust.bundle import TrustBundle
 from meshlib.trust.spiffe import parse
-from meshlib.trust.verify import Untrusted, allow_ids, check_leaf, member_of, verify_peer
+from meshlib.trust.verify import (
+    Untrusted,
+    allow_ids,
+    check_leaf,
+    fellows_of,
+    member_of,
+    verify_peer,
+)
+from meshlib.watch import Watch
 
 NOW = 1_800_000_000.0
 CA = ThrowawayCA(now=NOW)
@@ -164,3 +172,13 @@ def test_reprs_show_no_secrets():
     assert key not in repr(credentials)
     assert "PRIVATE" not in repr(credentials)
     assert "der=" not in repr(verified(credentials))
+
+
+def test_fellows_are_of_the_domain_of_ones_own_leaf():
+    """It is looked up each time: a mesh that was rebuilt has another domain."""
+    watch = Watch(ThrowawayCA("one.org", now=NOW).credentials("web"), ready=True)
+    fellow = fellows_of(watch)
+    one, two = parse("spiffe://one.org/x"), parse("spiffe://two.org/x")
+    assert (True, False) == (fellow(one), fellow(two))
+    watch.set(ThrowawayCA("two.org", now=NOW).credentials("web", generation=2))
+    assert (False, True) == (fellow(one), fellow(two))

@@ -271,6 +271,20 @@ class Shop:
         )
 
 
+@dataclass(frozen=True)
+class Peers:
+    """What a control plane would say of its services."""
+
+    ca: ThrowawayCA
+    oldest_tls = ssl.TLSVersion.TLSv1_3
+
+    def spiffe_id(self, service, datacenter=""):
+        return self.ca.id_of(service)
+
+    def server_name(self, service, subset="", datacenter=""):
+        return ""
+
+
 @pytest.fixture
 def shop(ca) -> Shop:
     """Nobody serves it yet."""
@@ -286,7 +300,9 @@ def shop(ca) -> Shop:
         backoff=config.map(lambda value: value.retry.backoff).map(Backoff),
         budget=Watch(RetryBudget(real_clock, config.value.retry.budget), ready=True),
     )
-    return Shop(credentials, upstream, config, destination, ClientTrust(credentials, ca.id_of), rng)
+    return Shop(
+        credentials, upstream, config, destination, ClientTrust(credentials, Peers(ca)), rng
+    )
 
 
 @pytest.fixture

@@ -101,6 +101,7 @@ def test_trouble_shows_on_the_pages(shop, home):
     assert 1 <= mine["meshlib_mirrored_calls_total", "shop", "shop", "2xx"]
     assert 1 == sum(number for (name, *_), number in mine.items() if name == "meshlib_endpoints")
     assert 0 < mine["meshlib_certificate_not_after_timestamp_seconds", "caller"]
+    assert 0 == mine["meshlib_certificate_overdue", "caller"]
     assert PATIENCE > mine["meshlib_snapshot_age_seconds", "shop"] >= 0
     assert ("meshlib_snapshot_age_seconds", "shop") in mine
     assert 1 + 3 / 5 == mine["meshlib_request_amplification",]

@@ -12,4 +12,15 @@ Consul as the control plane: the agent's HTTP API, followed on daemon threads.
     http         requests and blocking queries
     pace         the rules of blocking queries (pure)
     follow       the thread that keeps one blocking query going
+    identity     roots, and the certificates of this process (an `IdentitySource`)
+    speaker      the credentials of one service
+    leafwatch    waiting for leaves, which agents do not renew for everybody
+    leaf         what an agent says about identities (pure)
+    registrar    instances of this process, and their heartbeat
+    registering  what an instance looks like to Consul (pure)
+    guard        most of a service does not vanish at one moment (pure)
+    followed     what a source says, and what may stand in for it
+    memory       guard and snapshot between discovery and everybody else
+    snapshot     the last known good on disk, signed
+    plane        all of it as one `ControlPlane`
 """

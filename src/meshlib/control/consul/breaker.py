@@ -122,7 +122,11 @@ class AgentBreaker:
                 self._tell(*self._moves.pop(0))
 
     def _tell(self, before: str, after: str) -> None:
-        log.log(*_LINES[after], self._agent)
+        level, line = _LINES[after]
+        # a probe that failed is no news
+        log.log(
+            logging.DEBUG if before == HALF_OPEN and after == OPEN else level, line, self._agent
+        )
         if self._moved is not None:
             try:
                 self._moved(before, after)

@@ -27,7 +27,7 @@ from tenacity import (
 
 from meshlib.control.consul.faults import AgentUnreachable, ConsulFault, CutShort
 from meshlib.control.consul.http import WAIT, Answer, Interrupt, Param
-from meshlib.control.consul.pace import INTERVAL, Pace, Position, reconnect_pause
+from meshlib.control.consul.pace import BURST, INTERVAL, Pace, Position, reconnect_pause
 from meshlib.control.local.atfork import ForkLock
 from meshlib.errors import MeshError
 from meshlib.runtime import Clock, Rng, new_rng, real_clock
@@ -91,6 +91,7 @@ class Follower:
         failed: Failed = _nobody,
         seconds: float = WAIT,
         interval: float = INTERVAL,
+        burst: int = BURST,
         clock: Clock = real_clock,
         rng: Rng | None = None,
         name: str = "",
@@ -101,7 +102,7 @@ class Follower:
         self.fault: ConsulFault | None = None
         """Why it is out of touch; None while it is not."""
         self._client, self._heard, self._failed = client, heard, failed
-        self._seconds, self._interval = seconds, interval
+        self._seconds, self._interval, self._burst = seconds, interval, burst
         self._clock, self._rng = clock, rng or new_rng()
         self._name = name or f"meshlib-consul{path}"
         self._turn = ForkLock(0, child=self._in_child)
@@ -112,7 +113,8 @@ class Follower:
         """Start the thread, unless it runs."""
         with self._starting:
             if self._life is None:
-                self._life = life = _Life(Pace(self._clock, interval=self._interval))
+                pace = Pace(self._clock, interval=self._interval, burst=self._burst)
+                self._life = life = _Life(pace)
                 life.thread = threading.Thread(
                     target=self._follow, args=(life,), name=self._name, daemon=True
                 )

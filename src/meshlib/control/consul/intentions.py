@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from meshlib.control.authorization import Default
+from meshlib.control.consul.faults import AgentUnreachable, ConsulFault, NotAllowed
 from meshlib.control.consul.follow import Follower
 from meshlib.control.consul.http import TIMEOUT, WAIT, Answer, ConsulClient, Interrupt, Param
 from meshlib.control.intentions import decode_intentions
@@ -38,10 +39,16 @@ HOME = frozenset({None, "", "default", ANYBODY})
 
 Event = Callable[[str, str, str], None]
 """As `Listener.control_event`: kind, subject, text."""
+Keep = Callable[[str, Any], None]
+"""Hears what Consul says of a service, to remember it."""
 
 
 def _unheard(kind: str, subject: str, text: str) -> None:
     del kind, subject, text
+
+
+def _unkept(service: str, said: Any) -> None:
+    del service, said
 
 
 class ConsulIntentions:
@@ -51,9 +58,14 @@ class ConsulIntentions:
     """
 
     def __init__(
-        self, client: ConsulClient, *, default: Default | None = None, event: Event = _unheard
+        self,
+        client: ConsulClient,
+        *,
+        default: Default | None = None,
+        event: Event = _unheard,
+        keep: Keep = _unkept,
     ) -> None:
-        self._client, self._default, self._event = client, default, event
+        self._client, self._default, self._event, self._keep = client, default, event, keep
         self._watches: dict[str, Watch[IntentionSet]] = {}
         self._followers: list[Follower] = []
         self._lock = ForkLock(2)
@@ -64,6 +76,13 @@ class ConsulIntentions:
             if service not in self._watches:
                 self._watches[service] = self._follow(service)
             return self._watches[service]
+
+    def recall(self, service: str, said: Any) -> None:
+        """Believe what was kept of an earlier time, unless Consul has answered meanwhile."""
+        with self._lock:
+            watch = self._watches.get(service)
+            if watch is not None and not watch.ready:
+                self._read(watch, service, said)
 
     def close(self) -> None:
         """Stop following; the watches keep their last value."""
@@ -76,22 +95,38 @@ class ConsulIntentions:
         watch = Watch(IntentionSet.unknown(service))
 
         def heard(answer: Answer) -> None:
-            try:
-                watch.set(intention_set(service, answer.body, self._default))
-            except ConfigError as exc:
-                log.error("intentions of %s are not used: %s", service, exc)  # noqa: TRY400
-                self._event("intentions-refused", service, str(exc))
+            with self._lock:
+                understood = self._read(watch, service, answer.body)
+            if understood:
+                self._keep(service, answer.body)
 
         follower = Follower(
             _Matching(self._client, service),
             LIST,
             params={"filter": about(service)},
             heard=heard,
+            failed=lambda fault: self._lost(service, fault),
             name=f"meshlib-intentions-{service}",
         )
         self._followers.append(follower)
         follower.start()
         return watch
+
+    def _read(self, watch: Watch[IntentionSet], service: str, said: Any) -> bool:
+        """Whether it could be understood; what was good stays if not."""
+        try:
+            watch.set(intention_set(service, said, self._default))
+        except ConfigError as exc:
+            log.error("intentions of %s are not used: %s", service, exc)  # noqa: TRY400
+            self._event("intentions-refused", service, str(exc))
+            return False
+        return True
+
+    def _lost(self, service: str, fault: ConsulFault) -> None:
+        """Unless it is told of the agent as a whole, which its breaker does."""
+        if not isinstance(fault, AgentUnreachable):
+            kind = "intentions-denied" if isinstance(fault, NotAllowed) else "intentions-trouble"
+            self._event(kind, service, str(fault))
 
 
 class _Matching:

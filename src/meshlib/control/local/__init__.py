@@ -10,5 +10,14 @@ The embedded control plane: one machine, a state folder, no daemon.
     store      the transactions
     watcher    the file -> watches
     registrar  leases -> the file
+    folder     files that only their owner can read, never seen half written
+    certs      the certificates' profiles
+    authorities  what the CA's state says, and what may follow from it (pure)
+    vault      the CA's folder: reading and committing its state
+    rotation   replacing the CA's root
+    ca         signing
+    survey     the CA's state, for people
+    identity   certificates for this process, renewed
+    alarm      what is said when they are not
     plane      all of it behind the protocols of `meshlib.control.registry`
 """

@@ -76,7 +76,8 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    for lock in _release():
+    # From the innermost outwards: a thread that is started again finds ready what it stands on.
+    for lock in reversed(_release()):
         if not lock.taken:
             lock.lock = threading.RLock()
         lock.child()

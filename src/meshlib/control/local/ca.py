@@ -3,85 +3,61 @@ The CA of one machine: a folder with keys, and no daemon.
 
     root (10 years, path length 2) -> issuing (1 year, path length 0) -> leaf (72 h)
 
-`state.json` is the only commit point: certificates and keys are written first, under names that no
-committed state uses, so a crash at any moment leaves the old state or the new one.  Writers hold a
-kernel lock; readers need none.  The path length of 2 leaves room for a cross certificate between a
-new root and the old one (root -> cross -> issuing), with which a root is replaced; `authorities` is
-a list for the same reason.
+The path length of 2 leaves room for a cross certificate between a new root and the old one
+(root -> cross -> issuing), with which `control.local.rotation` replaces a root.  Writers hold a
+kernel lock; readers need none (see `control.local.vault`).
+
+A folder that is replaced at run time is noticed: a `LocalCA` goes on with a CA that it knows, or
+that one it knows vouches for, and with no other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
-import msgspec
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from meshlib.control.local import certs
-from meshlib.control.local.certs import Life, PublicKey, Signer
-from meshlib.control.local.folder import locked, private_folder, read_private, write_private
+from meshlib.control.local import authorities, certs
+from meshlib.control.local.authorities import LEAF_TTL, Authority, State
+from meshlib.control.local.certs import PublicKey
+from meshlib.control.local.rotation import ISSUING_TTL, ROOT_TTL, life, write_issuing, write_root
+from meshlib.control.local.vault import Loaded, Vault
 from meshlib.errors import ConfigError, IdentityUnavailable
 from meshlib.trust.bundle import LeafCert, TrustBundle
 from meshlib.trust.spiffe import SpiffeId
 
-HOUR, DAY = 3600.0, 86400.0
+if TYPE_CHECKING:
+    from cryptography import x509
 
-LEAF_TTL = 72 * HOUR
-"""Consul's default."""
-ISSUING_TTL = 365 * DAY
-"""Consul's 8760 h."""
-ROOT_TTL = 3650 * DAY
-"""Consul's ten years."""
+__all__ = ["ISSUING_TTL", "LEAF_TTL", "ROOT_TTL", "AnotherCA", "LocalCA"]
+
 ISSUING_RENEWAL = 2 / 3
 """Share of its life after which the issuing certificate is replaced."""
-BACKDATE = 300.0
-"""Seconds a certificate is valid before it was made, for clocks that are behind; SPIRE uses 10 s,
-Istio 2 min."""
-BACKDATE_SHARE = 0.1
-"""... but never more than this share of a short life."""
-
-STATE = "state.json"
-LOCK = "ca.lock"
 
 
-class _Authority(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One root, and the number of the issuing certificate in use beneath it."""
+class AnotherCA(IdentityUnavailable):
+    """The CA in the folder is not the one that was there, and nothing proves that it follows it.
 
-    generation: int
-    issuing: int
+    `found` is the fingerprint of its root.
+    """
 
-
-class _State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What state.json holds; `active` is the generation that signs, all others are trusted."""
-
-    version: Literal[1]
-    trust_domain: str
-    active: int
-    authorities: tuple[_Authority, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A committed state with its certificates and keys."""
-
-    state: _State
-    raw: bytes
-    roots: frozenset[bytes]
-    root: Signer
-    issuing: Signer
+    def __init__(self, folder: Path, held: x509.Certificate, found: x509.Certificate) -> None:
+        self.found = certs.fingerprint(found)
+        super().__init__(
+            f"the CA in {folder} was replaced by another one",
+            why=f"its root is {self.found[:16]}, this process trusts {certs.fingerprint(held)[:16]}"
+            " and goes on with the certificate it has",
+            hint="restore the folder, or restart every process of the mesh to trust the new one",
+        )
 
 
 class LocalCA:
     """Makes leaves for the workloads of one trust domain.
 
     `now` gives Unix time; `leaf_ttl` is in seconds.  Any number of threads and processes may use
-    one folder; the first makes the keys.  Raises ConfigError for a bad trust domain or a folder
-    that others can read, IdentityUnavailable when the state in it is damaged.
+    one folder; the first makes the keys, unless it does not `create`.  Raises ConfigError for a bad
+    trust domain or a folder that others can read, IdentityUnavailable when the state in it is
+    damaged or missing.
     """
 
     def __init__(
@@ -91,26 +67,33 @@ class LocalCA:
         *,
         now: Callable[[], float],
         leaf_ttl: float = LEAF_TTL,
+        create: bool = True,
     ) -> None:
         SpiffeId(trust_domain)
         longest = ISSUING_TTL * (1 - ISSUING_RENEWAL)
         if not 1 <= leaf_ttl <= longest:
             raise ConfigError("leaf_ttl", leaf_ttl, f"1 to {longest:.0f} seconds")
-        self._folder = private_folder(folder)
+        self._vault = Vault(folder, create=create)
         self._trust_domain = trust_domain
         self._now = now
         self._leaf_ttl = leaf_ttl
-        self._loaded = self._open()
+        self._loaded = self._open(create=create)
 
     def bundle(self) -> TrustBundle:
-        """The roots to trust, as they stand on disk."""
-        return TrustBundle(self._trust_domain, self._current().roots)
+        """The roots to trust, as they stand on disk.
+
+        Raises AnotherCA, IdentityUnavailable, ConfigError, ControlError.
+        """
+        return TrustBundle(self._trust_domain, self._current().ders)
+
+    def signing(self) -> int:
+        """The generation of the root beneath which leaves are signed now; raises as `bundle`."""
+        return self._current().state.active
 
     def issue(self, spiffe_id: SpiffeId) -> LeafCert:
         """A new key and its certificate.
 
-        Raises ConfigError for an id that is not a workload of this trust domain,
-        IdentityUnavailable, ControlError.
+        Raises ConfigError for an id that is not a workload of this trust domain, and as `bundle`.
         """
         key = certs.new_key()
         leaf, chain = self._sign(key.public_key(), spiffe_id)
@@ -130,130 +113,76 @@ class LocalCA:
         """
         key = certs.check_csr(csr_pem, str(allowed))
         loaded = self._current()
-        if key in (loaded.root.key.public_key(), loaded.issuing.key.public_key()):
+        of_the_ca = (*loaded.roots.values(), *loaded.crosses.values(), loaded.issuing.certificate)
+        if any(key == each.public_key() for each in of_the_ca):
             raise ConfigError("csr.key", "a key of the CA", "a key of the caller's own")
         return self._sign(key, allowed)[1]
 
     def _sign(self, key: PublicKey, spiffe_id: SpiffeId) -> tuple[x509.Certificate, bytes]:
         if spiffe_id.trust_domain != self._trust_domain or not spiffe_id.path:
             raise ConfigError("spiffe id", str(spiffe_id), f"a workload of {self._trust_domain!r}")
-        issuing = self._fresh().issuing
-        life = self._life(self._leaf_ttl)
-        leaf = certs.leaf_certificate(key, str(spiffe_id), life, issuing)
-        return leaf, certs.chain_pem(leaf, issuing.certificate)
-
-    def _life(self, seconds: float) -> Life:
-        now = self._now()
-        return Life(now - min(BACKDATE, BACKDATE_SHARE * seconds), now + seconds)
+        # before the state is read: no leaf of a root outlasts its retirement by more than its ttl
+        until = life(self._now(), self._leaf_ttl)
+        loaded = self._fresh()
+        leaf = certs.leaf_certificate(key, str(spiffe_id), until, loaded.issuing)
+        return leaf, certs.chain_pem(leaf, *loaded.intermediates)
 
     # -- state
 
-    def _open(self) -> _Loaded:
-        with locked(self._folder / LOCK):
-            if not (self._folder / STATE).exists():
+    def _open(self, *, create: bool) -> Loaded:
+        with self._vault.lock():
+            if create and self._vault.is_empty():
                 self._create()
-            return self._load(read_private(self._folder / STATE))
+            loaded = self._checked(self._vault.current())
+            longer = authorities.lived_longer(loaded.state, self._leaf_ttl)
+            if longer != loaded.state:
+                return self._vault.commit(longer)
+            self._vault.sweep(loaded.state)  # a crash may have left a key behind
+            return loaded
 
-    def _current(self) -> _Loaded:
+    def _current(self) -> Loaded:
         """The state on disk, read again only when another process committed a new one."""
-        try:
-            raw = read_private(self._folder / STATE)
-        except FileNotFoundError as exc:
-            raise self._damaged(f"{STATE} is gone") from exc
-        if raw != self._loaded.raw:
-            self._loaded = self._load(raw)
-        return self._loaded
+        held = self._loaded
+        found = self._vault.current(held)
+        if found is not held:
+            self._checked(found)
+            if not found.follows(held):
+                raise AnotherCA(self._vault.folder, held.root.certificate, found.root.certificate)
+            self._loaded = found
+        return found
 
-    def _fresh(self) -> _Loaded:
+    def _fresh(self) -> Loaded:
         """The state on disk, with an issuing certificate that outlives any leaf."""
-        if not _is_old(self._current().issuing.certificate, self._now()):
-            return self._loaded
-        with locked(self._folder / LOCK):
-            if _is_old(self._current().issuing.certificate, self._now()):
-                self._replace_issuing(self._loaded)
+        loaded = self._current()
+        if not _is_old(loaded.issuing.certificate, self._now()):
+            return loaded
+        with self._vault.lock():
+            loaded = self._current()
+            if _is_old(loaded.issuing.certificate, self._now()):
+                self._replace_issuing(loaded)
         return self._current()
 
     def _create(self) -> None:
-        key = certs.new_key()
-        name = f"{self._trust_domain} root 1"
-        certificate = certs.root_certificate(name, key, self._life(ROOT_TTL), path_length=2)
-        root = Signer(certificate, key)
-        self._write("root-1", root)
-        self._write_issuing(root, _Authority(1, 1))
-        self._commit(_State(1, self._trust_domain, 1, (_Authority(1, 1),)))
+        first = (Authority(1, 1),)
+        state = State(1, self._trust_domain, 1, first, longest_leaf=self._leaf_ttl)
+        root, state = write_root(self._vault, state, 1, self._now())
+        write_issuing(self._vault, state, root, self._now())
+        self._vault.commit(state)
 
-    def _replace_issuing(self, loaded: _Loaded) -> None:
-        state = loaded.state
+    def _replace_issuing(self, loaded: Loaded) -> None:
         if loaded.root.certificate.not_valid_after_utc.timestamp() <= self._now():
-            raise self._damaged("its root certificate has expired")
-        renewed = tuple(
-            _Authority(each.generation, each.issuing + (each.generation == state.active))
-            for each in state.authorities
-        )
-        self._write_issuing(loaded.root, _active(state.active, renewed))
-        self._commit(msgspec.structs.replace(state, authorities=renewed))
+            raise self._vault.damaged("its root certificate has expired")
+        state = authorities.renewed(loaded.state)
+        write_issuing(self._vault, state, loaded.root, self._now())
+        self._vault.commit(state)
 
-    def _write_issuing(self, root: Signer, authority: _Authority) -> None:
-        key = certs.new_key()
-        stem = f"issuing-{authority.generation}-{authority.issuing}"
-        name = f"{self._trust_domain} {stem}"
-        life = self._life(ISSUING_TTL)
-        certificate = certs.ca_certificate(name, key, life, root, path_length=0)
-        self._write(stem, Signer(certificate, key))
-
-    def _write(self, stem: str, signer: Signer) -> None:
-        write_private(self._folder / f"{stem}-key.pem", certs.key_pem(signer.key))
-        write_private(self._folder / f"{stem}.pem", certs.chain_pem(signer.certificate))
-
-    def _commit(self, state: _State) -> None:
-        write_private(self._folder / STATE, msgspec.json.format(msgspec.json.encode(state)))
-
-    def _load(self, raw: bytes) -> _Loaded:
-        try:
-            state = msgspec.json.decode(raw, type=_State)
-            self._check_owner(state)
-            return self._read(state, raw)
-        except (FileNotFoundError, ValueError, LookupError, TypeError, InvalidSignature) as exc:
-            if isinstance(exc, ConfigError):
-                raise
-            raise self._damaged(str(exc) or type(exc).__name__) from exc
-
-    def _check_owner(self, state: _State) -> None:
-        if state.trust_domain != self._trust_domain:
-            expected = f"{state.trust_domain!r}, the domain of the CA in {self._folder}"
+    def _checked(self, loaded: Loaded) -> Loaded:
+        if loaded.state.trust_domain != self._trust_domain:
+            expected = (
+                f"{loaded.state.trust_domain!r}, the domain of the CA in {self._vault.folder}"
+            )
             raise ConfigError("trust_domain", self._trust_domain, expected)
-
-    def _read(self, state: _State, raw: bytes) -> _Loaded:
-        active = _active(state.active, state.authorities)
-        signers = [self._read_signer(f"root-{each.generation}") for each in state.authorities]
-        roots = dict(zip((each.generation for each in state.authorities), signers, strict=True))
-        root = roots[state.active]
-        issuing = self._read_signer(f"issuing-{active.generation}-{active.issuing}")
-        issuing.certificate.verify_directly_issued_by(root.certificate)
-        ders = frozenset(each.certificate.public_bytes(Encoding.DER) for each in signers)
-        return _Loaded(state, raw, ders, root, issuing)
-
-    def _read_signer(self, stem: str) -> Signer:
-        key = certs.load_key(read_private(self._folder / f"{stem}-key.pem"))
-        pem = read_private(self._folder / f"{stem}.pem")
-        certificate = x509.load_pem_x509_certificate(pem)
-        if certificate.public_key() != key.public_key():
-            raise ValueError(f"{stem}.pem is not the certificate of {stem}-key.pem")
-        return Signer(certificate, key)
-
-    def _damaged(self, why: str) -> IdentityUnavailable:
-        return IdentityUnavailable(
-            f"the CA in {self._folder} cannot be used",
-            why=why,
-            hint="restore the folder, or remove it to begin with a new CA that nobody trusts yet",
-        )
-
-
-def _active(generation: int, authorities: tuple[_Authority, ...]) -> _Authority:
-    for each in authorities:
-        if each.generation == generation:
-            return each
-    raise LookupError(f"authority {generation} is active but not listed")
+        return loaded
 
 
 def _is_old(certificate: x509.Certificate, now_unix: float) -> bool:

@@ -76,6 +76,11 @@ def chain_pem(*certificates: x509.Certificate) -> bytes:
     return b"".join(each.public_bytes(Encoding.PEM) for each in certificates)
 
 
+def fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 of the certificate, in hex, as `openssl x509 -fingerprint` has it without colons."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
 def root_certificate(name: str, key: Key, life: Life, *, path_length: int) -> x509.Certificate:
     """A self-signed CA."""
     builder = _ca(name, key, life, path_length).issuer_name(_subject(name))

@@ -20,7 +20,7 @@ from meshlib.errors import ConfigError, ControlError
 _OTHERS = 0o077
 """The mode bits of everybody but the owner."""
 # a symlink is an error, and a FIFO in place of a file must not block the open
-_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def private_folder(path: Path) -> Path:
@@ -30,9 +30,14 @@ def private_folder(path: Path) -> Path:
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = path.lstat()
+        return check_folder(path)
     except OSError as exc:
         raise ConfigError("folder", str(path), f"a folder ({exc.strerror})") from exc
+
+
+def check_folder(path: Path) -> Path:
+    """The same for a folder that must be there already; raises FileNotFoundError when it is not."""
+    found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
         kind = "a symlink" if stat.S_ISLNK(found.st_mode) else "something else"
         raise ConfigError("folder", str(path), f"a folder, found {kind}")
@@ -47,7 +52,7 @@ def write_private(path: Path, data: bytes) -> None:
     """
     try:
         _replace(path, data)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as exc:
         raise ControlError(f"{path} could not be written", why=exc.strerror or str(exc)) from exc
 
@@ -58,34 +63,60 @@ def read_private(path: Path) -> bytes:
     Raises ConfigError when it is a symlink, not a file, not the caller's or open to others;
     FileNotFoundError; ControlError for any other failure to read it.
     """
+    handle = _open_private(path, os.O_RDONLY)
     try:
-        handle = os.open(path, _OPEN)
-        try:
-            _check_file(path, os.fstat(handle))
-            with open(handle, "rb", closefd=False) as file:
-                return file.read()
-        finally:
-            os.close(handle)
-    except FileNotFoundError:
-        raise
+        with open(handle, "rb", closefd=False) as file:
+            return file.read()
     except OSError as exc:
-        if path.is_symlink():
-            raise ConfigError("file", str(path), "a file, found a symlink") from exc
         raise ControlError(f"{path} could not be read", why=exc.strerror or str(exc)) from exc
+    finally:
+        os.close(handle)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold `path`, made if need be, against all other threads and processes.
 
-    The lock is the kernel's: it ends with the process that holds it, however that dies.
+    The lock is the kernel's: it ends with the process that holds it, however that dies.  Raises
+    what `read_private` raises.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    handle = _open_private(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            # a child forked meanwhile has a copy of the handle, which closing this one leaves
+            fcntl.flock(handle, fcntl.LOCK_UN)
     finally:
         os.close(handle)
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder survive a power failure."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _open_private(path: Path, flags: int) -> int:
+    """A handle on a file that is only the caller's."""
+    try:
+        handle = os.open(path, flags | _SAFELY, 0o600)
+    except FileNotFoundError:
+        raise
+    except OSError as exc:
+        if path.is_symlink():
+            raise ConfigError("file", str(path), "a file, found a symlink") from exc
+        raise ControlError(f"{path} could not be opened", why=exc.strerror or str(exc)) from exc
+    try:
+        _check_file(path, os.fstat(handle))
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
 
 
 def _check_file(path: Path, found: os.stat_result) -> None:
@@ -116,11 +147,3 @@ def _replace(path: Path, data: bytes) -> None:
         with suppress(FileNotFoundError):
             Path(temporary).unlink()
         raise
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,17 +3,18 @@ Certificates for the services of this process, renewed before they expire.
 
 The work is `renew_due`, an ordinary method that a test calls with its own clock; the daemon thread
 around it only waits, and tenacity paces what fails.  A failed renewal costs nothing at first: the
-old leaf has a third of its life left, and serves.
+old leaf has a third of its life left, and serves.  A rotation of the CA is followed by the same
+work: its bundle at once, and a new leaf as soon as another root signs.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from tenacity import (
@@ -25,31 +26,29 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from meshlib.control.local.alarm import Alarm, Event, moment, nobody_listens, overdue_at, words
 from meshlib.control.local.ca import LEAF_TTL, LocalCA
-from meshlib.errors import IdentityUnavailable
+from meshlib.errors import IdentityUnavailable, MeshError
 from meshlib.runtime import Rng
 from meshlib.trust import spiffe
 from meshlib.trust.bundle import Credentials, LeafCert, TrustBundle
 from meshlib.trust.spiffe import SpiffeId
 from meshlib.watch import Watch
 
-logger = logging.getLogger("meshlib.identity")
-
 RENEW_AT = 2 / 3
-"""Share of a leaf's life after which it is replaced, as cert-manager does by default."""
-JITTER = 0.2
-"""Width of the band around it, so that what started together does not renew together."""
-WORRY_AT = 0.7
-"""Share of its life after which a failed renewal is worth a warning."""
+"""Share of a leaf's life at which it is replaced at the latest, as cert-manager does by default."""
+JITTER = 1 / 6
+"""Width of the band before it, so that what started together does not renew together."""
 LONGEST_PAUSE = 60.0
 """Seconds between two tries of a renewal that fails."""
+_JUST_AFTER = 0.001
 POLL = 1.0
 """Seconds between two looks at the clock and at the CA's state: one small file is read."""
 
 
 def renew_at(leaf: LeafCert, rng: Rng) -> float:
-    """When to replace a leaf, Unix time: at 2/3 of its life, give or take a tenth of it."""
-    return _moment(leaf, RENEW_AT + JITTER * (rng.random() - 0.5))
+    """When to replace a leaf, Unix time: between a half and two thirds of its life."""
+    return moment(leaf, RENEW_AT - JITTER * rng.random())
 
 
 @dataclass(slots=True)
@@ -59,14 +58,16 @@ class _Entry:
     spiffe_id: SpiffeId
     watch: Watch[Credentials]
     due: float
+    signed_by: int
+    """The generation of the CA's root that was active when the leaf was made."""
 
 
 class LocalIdentity:
     """An `IdentitySource` on the CA in `folder`.
 
     `now` gives Unix time, `leaf_ttl` and `poll` are seconds.  Nothing is opened and no thread runs
-    before the first `credentials`.  After a fork the child renews for itself.  Raises ConfigError
-    for a bad trust domain.
+    before the first `credentials`.  After a fork the child renews for itself.  `event` hears what
+    people should know.  Raises ConfigError for a bad trust domain.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class LocalIdentity:
         rng: Rng,
         leaf_ttl: float = LEAF_TTL,
         poll: float = POLL,
+        event: Event = nobody_listens,
     ) -> None:
         SpiffeId(trust_domain)
+        self._event, self._alarm = event, Alarm(event)
         self._trust_domain = trust_domain
         self._now, self._rng, self._poll = now, rng, poll
         self._open_ca: Callable[[], LocalCA] = lambda: LocalCA(
@@ -111,6 +114,11 @@ class LocalIdentity:
             self._start()
             return self._entries[service].watch
 
+    def overdue(self, service: str) -> bool:
+        """Whether the leaf of `service` should have been renewed, and was not."""
+        entry = self._entries.get(service)
+        return entry is not None and self._now() > overdue_at(entry.watch.value.leaf)
+
     def renew_due(self) -> None:
         """Replace every leaf whose time has come, and every bundle that changed on disk.
 
@@ -124,8 +132,13 @@ class LocalIdentity:
                     self._renew(entry)
                 except Exception as exc:  # noqa: BLE001 - one service must not starve the others
                     failure = failure or exc
-        if failure is not None:
-            raise failure
+                    self._explain_expiry(entry, exc)
+            if failure is None:
+                self._alarm.works()
+                return
+            leaves = [(name, each.watch.value.leaf) for name, each in self._entries.items()]
+        self._alarm.failed(failure, leaves, self._now())
+        raise failure
 
     def close(self) -> None:
         """Stop the thread; later calls do nothing."""
@@ -134,24 +147,44 @@ class LocalIdentity:
             self._thread.join()
 
     def _first(self, spiffe_id: SpiffeId) -> _Entry:
-        leaf, bundle = self._issue(spiffe_id)
+        signing, leaf, bundle = self._issue(spiffe_id)
         credentials = Credentials(leaf, {bundle.trust_domain: bundle}, 1)
-        return _Entry(spiffe_id, Watch(credentials, ready=True), renew_at(leaf, self._rng))
+        watch = Watch(credentials, ready=True)
+        return _Entry(spiffe_id, watch, renew_at(leaf, self._rng), signing)
 
     def _renew(self, entry: _Entry) -> None:
         old = entry.watch.value
-        if self._now() >= entry.due:
-            leaf, bundle = self._issue(entry.spiffe_id)
+        if self._is_due(entry):
+            entry.signed_by, leaf, bundle = self._issue(entry.spiffe_id)
             entry.due = renew_at(leaf, self._rng)
         else:
             leaf, bundle = old.leaf, self._opened().bundle()
         bundles = {bundle.trust_domain: bundle}
         if leaf is not old.leaf or bundles != old.bundles:
             entry.watch.set(Credentials(leaf, bundles, old.generation + 1))
+        if bundles != old.bundles:
+            known = ", ".join(sorted(sha256(each).hexdigest()[:16] for each in bundle.roots))
+            self._event("roots-changed", str(entry.spiffe_id), f"the roots trusted are now {known}")
 
-    def _issue(self, spiffe_id: SpiffeId) -> tuple[LeafCert, TrustBundle]:
+    def _is_due(self, entry: _Entry) -> bool:
+        """At its time, when another root signs, or when the clock was set back before its life."""
+        now = self._now()
+        if now >= entry.due or now < entry.watch.value.leaf.not_before:
+            return True
+        return self._opened().signing() != entry.signed_by
+
+    def _issue(self, spiffe_id: SpiffeId) -> tuple[int, LeafCert, TrustBundle]:
         ca = self._opened()
-        return ca.issue(spiffe_id), ca.bundle()
+        signing = ca.signing()  # asked first: if it changes now, the leaf is renewed once too often
+        return signing, ca.issue(spiffe_id), ca.bundle()
+
+    def _explain_expiry(self, entry: _Entry, exc: Exception) -> None:
+        """Have calls that fail for an expired leaf say why it was not renewed."""
+        old = entry.watch.value
+        why, hint = words(exc), exc.hint if isinstance(exc, MeshError) else ""
+        if self._now() > old.leaf.not_after and why != old.trouble:
+            generation = old.generation + 1
+            entry.watch.set(replace(old, generation=generation, trouble=why, remedy=hint))
 
     def _opened(self) -> LocalCA:
         if self._ca is None:
@@ -170,28 +203,22 @@ class LocalIdentity:
         stop = self._stop
         retrying = Retrying(
             retry=retry_if_exception_type(Exception),
-            wait=wait_random_exponential(multiplier=self._poll, max=LONGEST_PAUSE),
+            wait=self._pause,
             sleep=sleep_using_event(stop),
             stop=stop_when_event_set(stop),
-            before_sleep=self._report,
             retry_error_callback=lambda _: None,  # closed in the middle of a failure
         )
         while not stop.wait(self._poll):
             retrying(self.renew_due)
 
-    def _report(self, state: RetryCallState) -> None:
-        cause = state.outcome.exception() if state.outcome else None
-        late = self._late()
-        for leaf in late:
-            message = "%s is valid until %.0f (Unix time) and cannot be renewed: %s"
-            logger.warning(message, leaf.spiffe_id, leaf.not_after, cause)
-        if not late:
-            logger.debug("a renewal failed while every leaf has time left: %s", cause)
-
-    def _late(self) -> list[LeafCert]:
+    def _pause(self, state: RetryCallState) -> float:
+        """Longer after every failure, but never past a moment at which somebody should be told."""
+        pause = wait_random_exponential(multiplier=self._poll, max=LONGEST_PAUSE)(state)
         with self._lock:
             leaves = [entry.watch.value.leaf for entry in self._entries.values()]
-        return [leaf for leaf in leaves if self._now() > _moment(leaf, WORRY_AT)]
+        now = self._now()
+        marks = [mark - now for leaf in leaves for mark in (overdue_at(leaf), leaf.not_after)]
+        return min([pause, *(left + _JUST_AFTER for left in marks if left >= 0)])
 
     def after_fork(self) -> None:
         """Start again in a child, where the parent's thread and lock holders do not exist."""
@@ -202,10 +229,6 @@ class LocalIdentity:
         self._stop = threading.Event()
         if running:
             self._start()
-
-
-def _moment(leaf: LeafCert, share: float) -> float:
-    return leaf.not_before + share * (leaf.not_after - leaf.not_before)
 
 
 _alive: weakref.WeakSet[LocalIdentity] = weakref.WeakSet()

@@ -8,6 +8,7 @@ before the first credentials.
 from __future__ import annotations
 
 import os
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,12 +17,13 @@ from typing import Self
 
 from meshlib.control import documents
 from meshlib.control.authorization import Default, DocumentIntentions
+from meshlib.control.local.alarm import Event, nobody_listens
 from meshlib.control.local.identity import LocalIdentity
 from meshlib.control.local.registrar import TTL, LocalLease, LocalRegistrar
 from meshlib.control.local.store import Store
 from meshlib.control.local.watcher import Watcher
 from meshlib.control.registry import Document, Registration
-from meshlib.model import Resolution
+from meshlib.model import Neg, Resolution
 from meshlib.runtime import new_rng
 from meshlib.trust.bundle import Credentials
 from meshlib.trust.intention import IntentionSet
@@ -44,8 +46,9 @@ class LocalControl:
     """The control plane of one machine, kept in a folder that only its owner can read.
 
     `ttl` is in seconds; `default_intentions` is for callers that no intention names, who are let in
-    unless it says "deny"; `validate` raises ConfigError for a document that cannot be used.  Raises
-    ConfigError for a folder that others can read, RegistryUnavailable for a damaged store.
+    unless it says "deny"; `validate` raises ConfigError for a document that cannot be used; `event`
+    hears of the identity.  Raises ConfigError for a folder that others can read,
+    RegistryUnavailable for a damaged store.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class LocalControl:
         ttl: float = TTL,
         default_intentions: Default = "allow",
         validate: Callable[[Document], None] = documents.validate,
+        event: Event = nobody_listens,
     ) -> None:
         self.home = default_home() if home is None else home
         self._validate = validate
@@ -63,15 +67,19 @@ class LocalControl:
         self._watcher = Watcher(self._store)
         self._intentions = DocumentIntentions(self._watcher.documents, default_intentions)
         self._registrar = LocalRegistrar(self._store, ttl=ttl)
-        self._identity = LocalIdentity(self.home, trust_domain, now=time.time, rng=new_rng())
+        self._identity = LocalIdentity(
+            self.home, trust_domain, now=time.time, rng=new_rng(), event=event
+        )
 
     def register(self, registration: Registration) -> LocalLease:
         """Announce an instance and keep its heartbeat.  Raises RegistryUnavailable, ConfigError."""
         return self._registrar.register(registration)
 
-    def endpoints(self, service: str) -> Watch[Resolution]:
+    def endpoints(self, service: str, datacenter: str = "") -> Watch[Resolution]:
         """The endpoints of a service, followed until `close`; the same watch for the same name."""
-        return self._watcher.endpoints(service)
+        return (
+            Watch[Resolution](Neg(), ready=True) if datacenter else self._watcher.endpoints(service)
+        )
 
     def age(self, service: str) -> float | None:
         """Seconds since the store last confirmed what is known of a service; None: not yet."""
@@ -106,13 +114,28 @@ class LocalControl:
         """Remove a document; returns whether there was one.  Raises RegistryUnavailable."""
         return self._store.delete(kind, name)
 
-    def spiffe_id(self, service: str) -> str:
+    @property
+    def oldest_tls(self) -> ssl.TLSVersion:
+        """Everybody here is this library."""
+        return ssl.TLSVersion.TLSv1_3
+
+    def spiffe_id(self, service: str, datacenter: str = "") -> str:
         """The SPIFFE id that instances of `service` prove.  Raises ConfigError."""
+        del datacenter  # there is one machine
         return self._identity.spiffe_id(service)
+
+    def server_name(self, service: str, subset: str = "", datacenter: str = "") -> str:
+        """Nothing: nobody here routes by it."""
+        del service, subset, datacenter
+        return ""
 
     def credentials(self, service: str) -> Watch[Credentials]:
         """The leaf and bundles to speak as `service`.  Raises IdentityUnavailable, ConfigError."""
         return self._identity.credentials(service)
+
+    def overdue(self, service: str) -> bool:
+        """Whether the certificate of `service` should have been renewed, and was not."""
+        return self._identity.overdue(service)
 
     def close(self) -> None:
         """Close the leases, stop all threads and let go of the files."""

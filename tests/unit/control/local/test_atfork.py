@@ -51,13 +51,16 @@ def test_lock_held_by_another_thread_is_free_in_the_child() -> None:
 
 
 def test_order_and_sides() -> None:
-    """Locks are taken by rank, and only the child is told that it is one."""
+    """Locks are taken by rank, and only the child is told that it is one, the innermost first.
+
+    A thread that the outermost starts again would else use connections of the parent.
+    """
     steps: list[str] = []
     locks = [
         ForkLock(8, before=lambda: steps.append("8"), child=lambda: steps.append("child 8")),
         ForkLock(7, before=lambda: steps.append("7"), child=lambda: steps.append("child 7")),
     ]
-    assert in_child(lambda: steps == ["7", "8", "child 7", "child 8"])
+    assert in_child(lambda: steps == ["7", "8", "child 8", "child 7"])
     assert ["7", "8"] == steps
     assert all(lock.lock.acquire(blocking=False) for lock in locks)
 

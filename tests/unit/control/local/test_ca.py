@@ -286,7 +286,7 @@ class Crash(BaseException):
 
 
 def _crash_at(step, monkeypatch, act):
-    from meshlib.control.local import ca as module
+    from meshlib.control.local import vault as module
 
     real, left = module.write_private, [step]
 

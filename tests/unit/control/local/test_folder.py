@@ -1,3 +1,4 @@
+import fcntl
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -148,3 +149,38 @@ def test_the_lock_excludes(tmp_path):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(hold, range(4)))
     assert {1} == set(most)
+
+
+@pytest.mark.parametrize("flaw", ["a symlink", "0644"])
+def test_a_flawed_lock_is_refused(tmp_path, flaw):
+    """A lock that is a symlink, or that others can hold, is refused like any other file."""
+    path = tmp_path / "lock"
+    (tmp_path / "real").touch(mode=0o600)
+    if flaw == "a symlink":
+        path.symlink_to(tmp_path / "real")
+    else:
+        path.touch(mode=0o644)
+    with pytest.raises(ConfigError, match=flaw), locked(path):
+        pytest.fail("it was held")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_a_child_does_not_keep_the_lock(tmp_path):
+    """A process forked while the lock was held does not hold it for the rest of its life.
+
+    Fails when the lock ends with the closing of its handle only (hand mutation).
+    """
+    path = tmp_path / "lock"
+    reader, writer = os.pipe()
+    with locked(path):
+        child = os.fork()
+        if not child:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(writer)
+    os.close(reader)
+    assert (child, 0) == os.waitpid(child, 0)

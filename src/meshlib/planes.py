@@ -1,0 +1,70 @@
+"""Which control plane the settings name; each is imported only where it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meshlib.errors import ConfigError
+from meshlib.settings import Settings
+
+if TYPE_CHECKING:
+    from meshlib.control.consul.address import ConsulAddress
+    from meshlib.control.registry import ControlPlane
+
+Event = Callable[[str, str, str], None]
+"""As `Listener.control_event`: kind, subject, text."""
+
+
+def control_plane(
+    settings: Settings,
+    event: Event,
+    *,
+    consul: ConsulAddress | None = None,
+    token: str | None = None,
+) -> ControlPlane:
+    """The control plane; `consul` is its address where it was given as an object.
+
+    Raises ConfigError, RegistryUnavailable.
+    """
+    from meshlib.control.consul.address import ConsulAddress
+
+    if consul is not None:
+        return _consul(settings, event, replace(consul, token=token or consul.token))
+    if settings.control != "local":
+        return _consul(settings, event, ConsulAddress.parse(settings.control, token=token))
+    if token is not None:
+        hint = "say where Consul is: control='consul://127.0.0.1:8500', or MESHLIB_CONTROL"
+        raise ConfigError("token", "...", "none, as control is 'local'", hint=hint)
+    return _local(settings, event)
+
+
+def _consul(settings: Settings, event: Event, address: ConsulAddress) -> ControlPlane:
+    from meshlib.control.consul.plane import ConsulControl
+    from meshlib.control.local.plane import default_home
+
+    try:
+        return ConsulControl(
+            address,
+            home=Path(settings.home) if settings.home else default_home(),
+            name=settings.service,
+            default_intentions=settings.default_intentions or None,
+            event=event,
+        )
+    except ModuleNotFoundError as exc:
+        hint = "pip install 'meshlib[consul]'"
+        raise ConfigError("control", str(address), f"{exc.name} installed", hint=hint) from exc
+
+
+def _local(settings: Settings, event: Event) -> ControlPlane:
+    from meshlib.control.local.plane import LocalControl
+
+    home = settings.home
+    return LocalControl(
+        Path(home) if home else None,
+        trust_domain=settings.trust_domain,
+        default_intentions=settings.default_intentions or "allow",
+        event=event,
+    )
