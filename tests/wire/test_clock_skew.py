@@ -12,7 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from meshlib.adapters.wire import not_connected
-from meshlib.control.local.rotation import BACKDATE, LocalCA
+from meshlib.control.local.ca import LocalCA
+from meshlib.control.local.rotation import BACKDATE
 from meshlib.errors import PeerNotTrusted
 from meshlib.model import Attempt, Call, Endpoint
 from meshlib.trust import spiffe

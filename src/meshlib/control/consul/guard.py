@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from meshlib.balance.load import key_of
 from meshlib.model import Bound, Neg, Resolution
 from meshlib.runtime import Clock
 
@@ -59,8 +60,8 @@ class Guard:
         """Whether most of what is believed is not named any more."""
         if not isinstance(self.believed, Bound):
             return False
-        before = {each.id for each in self.believed.snapshot.endpoints}
-        after = {each.id for each in said.snapshot.endpoints} if isinstance(said, Bound) else set()
+        before = set(map(key_of, self.believed.snapshot.endpoints))
+        after = set(map(key_of, said.snapshot.endpoints)) if isinstance(said, Bound) else set()
         lost = len(before - after)
         if not after:
             return lost > 0
@@ -71,7 +72,7 @@ class Guard:
         believed = self.believed
         if not isinstance(believed, Bound) or not isinstance(said, Bound):
             return believed or said
-        named = {each.id: each for each in said.snapshot.endpoints}
-        lost = tuple(each for each in believed.snapshot.endpoints if each.id not in named)
+        named = set(map(key_of, said.snapshot.endpoints))
+        lost = tuple(each for each in believed.snapshot.endpoints if key_of(each) not in named)
         everybody = said.snapshot.endpoints + lost
         return Bound(replace(said.snapshot, endpoints=everybody))

@@ -13,6 +13,7 @@ that one it knows vouches for, and with no other.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 __all__ = ["ISSUING_TTL", "LEAF_TTL", "ROOT_TTL", "AnotherCA", "LocalCA"]
+
+logger = logging.getLogger("meshlib.identity")
 
 ISSUING_RENEWAL = 2 / 3
 """Share of its life after which the issuing certificate is replaced."""
@@ -168,6 +171,8 @@ class LocalCA:
         root, state = write_root(self._vault, state, 1, self._now())
         write_issuing(self._vault, state, root, self._now())
         self._vault.commit(state)
+        made = certs.fingerprint(root.certificate)[:16]
+        logger.info("made a new CA in %s, its root is %s", self._vault.folder, made)
 
     def _replace_issuing(self, loaded: Loaded) -> None:
         if loaded.root.certificate.not_valid_after_utc.timestamp() <= self._now():

@@ -133,10 +133,10 @@ class LocalIdentity:
                 except Exception as exc:  # noqa: BLE001 - one service must not starve the others
                     failure = failure or exc
                     self._explain_expiry(entry, exc)
-            if failure is None:
-                self._alarm.works()
-                return
             leaves = [(name, each.watch.value.leaf) for name, each in self._entries.items()]
+        if failure is None:
+            self._alarm.works()
+            return
         self._alarm.failed(failure, leaves, self._now())
         raise failure
 

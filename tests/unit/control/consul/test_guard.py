@@ -66,6 +66,15 @@ def test_who_comes_meanwhile_is_used_at_once():
     assert {"a", "b", "c", "d", "e"} == ids(guard.update(bound("e")))
 
 
+def test_ids_may_be_the_same_on_every_node():
+    """Consul's service ids are: what tells instances apart is the address, too."""
+    guard = Guard(FakeClock())
+    hosts = tuple(Endpoint("shop", f"10.0.0.{n}", 80) for n in range(6))
+    guard.update(Bound(Snapshot("shop", hosts)))
+    held = guard.update(Bound(Snapshot("shop", hosts[:1])))
+    assert set(hosts) == set(held.snapshot.endpoints)
+
+
 def test_those_that_return_are_no_longer_held():
     """When enough are back the rest is believed to be gone."""
     guard = Guard(FakeClock())

@@ -208,7 +208,8 @@ class Heard(logging.Handler):
     def __init__(self):
         super().__init__()
         self.records = {}
-        self.events = {"DEBUG": threading.Event(), "WARNING": threading.Event()}
+        levels = ("DEBUG", "INFO", "WARNING", "ERROR")
+        self.events = {level: threading.Event() for level in levels}
 
     def emit(self, record):
         self.records[record.levelname] = record.getMessage()
