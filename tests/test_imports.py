@@ -47,6 +47,7 @@ def modules() -> list[str]:
     return sorted(module.name for module in found if not module.name.endswith("__main__"))
 
 
+@pytest.mark.timeout(240)  # one process a module
 def test_each_module_imports_alone_and_only_imports(tmp_path: Path) -> None:
     """In a fresh interpreter each module imports, starts no thread and writes no file."""
     here = str(tmp_path)
