@@ -20,7 +20,7 @@ from meshlib.errors import ConfigError
 _CONSUL = ("consul://", "consul+https://", "consul+unix://")
 _NESTED = ("upstreams", "serving")
 """Settings that need a file, or code."""
-_NOT_SETTINGS = ("MESHLIB_CONFIG", "MESHLIB_DEMO_")
+_NOT_SETTINGS = ("MESHLIB_CONFIG", "MESHLIB_CONSUL", "MESHLIB_DEMO_")
 """Variables of that prefix that mean something to others."""
 
 

@@ -194,8 +194,8 @@ def test_a_forked_child_goes_on(dev_agent, home, name):
 def test_a_service_in_two_datacentres(federation, home, name):
     """Is two services, each with instances and an age of its own; the snapshot has both."""
     with (
-        ConsulControl(federation.dc1.address(), home=home, name=name) as here,
         ConsulControl(federation.dc2.address()) as there,
+        ConsulControl(federation.dc1.address(), home=home, name=name) as here,
     ):
         here.register(Registration(name, "a", "127.0.0.1", 1))
         for id_ in ("b", "c"):
