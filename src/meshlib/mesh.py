@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from meshlib.adapters.stacks_sync import SyncStacks
     from meshlib.control.consul.address import ConsulAddress
     from meshlib.control.directory import Directory
+    from meshlib.control.jwks import Jwks
     from meshlib.control.registry import ControlPlane, IdentitySource, Lease
     from meshlib.observe.events import Listener
     from meshlib.route.match import Segment
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from meshlib.serve.authorize import Authorization
     from meshlib.serve.limits import Gate, Store
     from meshlib.serve.options import AppOptions, Edge
+    from meshlib.serve.tokens import Tokens
     from meshlib.serve.wsgi import MeshWSGI, WSGIApp
     from meshlib.stack.explain import Explanation
     from meshlib.stack.fallback import InCode
@@ -222,6 +224,7 @@ class Mesh(Faces):
             "listener": self._listener,
             "gate": self._gate,
             "authorization": self._authorization,
+            "tokens": self._tokens,
         }
 
     # ---- the end
@@ -231,7 +234,7 @@ class Mesh(Faces):
 
         Copies of calls that are still under way get two seconds to end.
         """
-        for name in ("_sync_stacks", "_gate", "control"):
+        for name in ("_jwks", "_sync_stacks", "_gate", "control"):
             if name in self.__dict__:  # what was never used was never made
                 getattr(self, name).close()
 
@@ -304,6 +307,19 @@ class Mesh(Faces):
             self.credentials,
             self._listener,
         )
+
+    @cached_property
+    def _tokens(self) -> Tokens:
+        from meshlib.serve.tokens import Tokens
+
+        return Tokens(self._serving, lambda: self._jwks)
+
+    @cached_property
+    def _jwks(self) -> Jwks:
+        """The keys of those who issue tokens to end users.  Raises ConfigError."""
+        from meshlib.planes import jwks
+
+        return jwks(self.client, self._listener.control_event)
 
     def _store(self, config: SharedRatesConfig) -> Store:
         from meshlib.adapters.redis_limit import RedisRates

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshlib.errors import ConfigError
+from meshlib.runtime import real_clock
 from meshlib.settings import Settings
 
 if TYPE_CHECKING:
+    import httpx
+
     from meshlib.control.consul.address import ConsulAddress
+    from meshlib.control.jwks import Jwks
     from meshlib.control.registry import ControlPlane
 
 Event = Callable[[str, str, str], None]
@@ -68,3 +73,21 @@ def _local(settings: Settings, event: Event) -> ControlPlane:
         default_intentions=settings.default_intentions or "allow",
         event=event,
     )
+
+
+def jwks(client: Callable[[], httpx.Client], event: Event) -> Jwks:
+    """The keys of issuers of tokens, read through a `client` of the mesh or by https.
+
+    Raises ConfigError.
+    """
+    from meshlib.adapters.published import Published
+    from meshlib.control.https import fetch_https
+
+    try:
+        from meshlib.control.jwks import Jwks
+        from meshlib.trust.keyset import LARGEST
+    except ModuleNotFoundError as exc:
+        hint = "pip install 'meshlib[jwt]'"
+        raise ConfigError("serving.jwt", exc.name, "PyJWT to be installed", hint=hint) from exc
+    fetch = Published(client, partial(fetch_https, most=LARGEST))
+    return Jwks(fetch, clock=real_clock, event=event)

@@ -33,6 +33,7 @@ from meshlib.config.limits import (
     ShedConfig,
 )
 from meshlib.config.retry import BackoffConfig, BudgetConfig, HedgeConfig, RetryConfig
+from meshlib.config.tokens import JwtConfig, JwtProviderConfig
 from meshlib.config.upstream import UpstreamConfig
 
 __all__ = [
@@ -47,6 +48,8 @@ __all__ = [
     "HashConfig",
     "HashKeyConfig",
     "HedgeConfig",
+    "JwtConfig",
+    "JwtProviderConfig",
     "LocalityConfig",
     "OutlierConfig",
     "PeakEwmaConfig",

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from meshlib.config.base import Config
+from meshlib.config.tokens import JwtConfig
 
 
 class QuotaConfig(Config, frozen=True):
@@ -152,6 +153,8 @@ class ServingConfig(Config, frozen=True):
     authorization: Literal["enforce", "audit"] = "enforce"
     """What becomes of a request that the intentions deny: `enforce` refuses it, `audit` only tells
     of it (Istio's AUDIT action), to see what a new rule would do."""
+    jwt: JwtConfig | None = None
+    """Tokens of end users; None: they are left to the application."""
 
 
 class BulkheadConfig(Config, frozen=True):

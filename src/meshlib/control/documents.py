@@ -107,7 +107,6 @@ def decode(document: Document, *, consul: bool = False) -> AnyEntry:
             raise ConfigError(f"{path}.{field}", given, f"{meant!r}, as the document is filed")
     if isinstance(entry, ServiceIntentions):
         entry.check_wildcard(document.name, path=path)
-        entry.check_tokens(path=path)
     if isinstance(entry, ServiceResolver) and not consul:
         check_here(entry, path=path)
     return entry

@@ -165,18 +165,6 @@ class ServiceIntentions(Entry, frozen=True, kw_only=True):
                 where = f"{path}.Sources[{number}].Permissions"
                 raise ConfigError(where, len(source.permissions), "none in the document named *")
 
-    def check_tokens(self, *, path: str) -> None:
-        """Raise ConfigError if tokens are asked for."""
-        hint = "nothing is ignored silently: remove it, or use a version that knows it"
-        wanted = {f"{path}.JWT": self.jwt}
-        for number, source in enumerate(self.sources):
-            for index, each in enumerate(source.permissions):
-                wanted[f"{path}.Sources[{number}].Permissions[{index}].JWT"] = each.jwt
-        for where, token in wanted.items():
-            if token is not None:
-                names = [each.name for each in token.providers]
-                raise ConfigError(where, names, "no token, as none is verified here", hint=hint)
-
     def _intention(self, source: SourceIntention, destination: str) -> Intention:
         return Intention(
             source.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from meshlib.control.decoding import Duration, Fields
+from meshlib.control.token_policies import JwtPolicy
 
 
 class QuotaPolicy(Fields, frozen=True):
@@ -70,6 +71,7 @@ class ServingPolicy(Fields, frozen=True):
     concurrency: ConcurrencyPolicy | None = None
     shed: ShedPolicy | None = None
     authorization: Literal["enforce", "audit"] | None = None
+    jwt: JwtPolicy | None = None
 
 
 class BulkheadPolicy(Fields, frozen=True):

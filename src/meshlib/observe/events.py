@@ -123,7 +123,8 @@ class Listener(Protocol):
         "unknown-field", "document-refused", "intentions-denied", "intentions-trouble",
         "intentions-refused"; of this process's identity "identity-denied", "identity-queued",
         "identity-trouble", "connect-disabled", "roots-refused", "leaf-refused", "leaf-overdue",
-        "leaf-expired", "clock-skew", "ca-replaced", "roots-changed", "identity-restored".
+        "leaf-expired", "clock-skew", "ca-replaced", "roots-changed", "identity-restored";
+        of the keys of tokens' issuers "jwks-changed", "jwks-trouble".
         `subject` is what it is about (a service, an address, a document), `text` a sentence for
         people.
         """
@@ -136,8 +137,9 @@ class Listener(Protocol):
     def request_refused(self, service: str, by: str, status: int) -> None:
         """A request was answered by the mesh, in place of the application.
 
-        By "admission" (not one of ours, or not well formed), "deadline" (nobody waits for it any
-        more), "shed", "rate", "shared-rate" or "concurrency"; for intentions see `request_denied`.
+        By "admission" (not one of ours, or not well formed), "token" (the end user's), "deadline"
+        (nobody waits for it any more), "shed", "rate", "shared-rate" or "concurrency"; for
+        intentions see `request_denied`.
         """
 
     def request_denied(self, service: str, inbound: Inbound, rule: str, *, enforced: bool) -> None:

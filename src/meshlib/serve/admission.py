@@ -65,6 +65,8 @@ class Refusal:
     status: int
     reason: str
     """One line, for the body."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Lower-case names, for the answer."""
 
 
 class Admission:

@@ -4,6 +4,7 @@
 It admits, answers the health page, removes claims of identity, and tells the tracer, the listener
 and the access log.  The application finds its caller in `scope["state"]["mesh_peer"]`, which is
 `request.state.mesh_peer` in Starlette; from the edge listener that is None and `mesh_edge` is true.
+`mesh_claims` is what verified tokens of the end user say; see `serve.tokens`.
 Bodies pass in both directions as they come: nothing is buffered.
 
 It fails closed: under a server that does not say which peer it verified, every request is 421.
@@ -36,10 +37,12 @@ from meshlib.serve.admission import (
 )
 from meshlib.serve.context import CARRIED, TOO_LATE, context_of
 from meshlib.serve.gated import GatedASGI
+from meshlib.serve.guarded import authorized
 from meshlib.serve.health import HEADERS, health_page
 from meshlib.serve.options import AppOptions
 from meshlib.serve.stages import Stages
 from meshlib.serve.visit import Visit, log_refusal
+from meshlib.trust.permission import Claims
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -101,13 +104,13 @@ class MeshASGI:
         if scope["type"] == "http":
             context = context_of(self._options, _carried(scope), edge=connection.edge)
         inbound = _inbound(scope, headers, connection, target)
-        denied = self._denied(connection, inbound, headers)
+        claims, denied = self._authorized(connection, inbound, headers)
         visit = Visit(self._options, inbound, context)
         exchange = _Exchange(visit, receive, send, self.stages)
         self.in_flight += 1
         try:
             await (denied or (_too_late if visit.too_late() else self._run))(
-                _inner(scope, headers, connection), exchange.receive, exchange.sender(scope)
+                _inner(scope, headers, connection, claims), exchange.receive, exchange.sender(scope)
             )
         except BaseException as error:
             visit.end(error)
@@ -117,15 +120,13 @@ class MeshASGI:
         finally:
             self.in_flight -= 1
 
-    def _denied(
+    def _authorized(
         self, connection: Connection, inbound: Inbound, headers: RawHeaders
-    ) -> ASGIApp | None:
-        """What answers in place of the application when the intentions deny the request."""
-        authorization = self._options.authorization
-        if authorization is None:
-            return None
-        refusal = authorization.refusal(connection, inbound, partial(_joined, headers))
-        return None if refusal is None else partial(_refuse, refusal, close=False)
+    ) -> tuple[Claims, ASGIApp | None]:
+        """What tokens say, and what answers if the application is not to be asked."""
+        options, header = self._options, partial(_joined, headers)
+        claims, refusal = authorized(options, connection, inbound, header)
+        return claims, None if refusal is None else partial(_refuse, refusal, close=False)
 
 
 class _Exchange:
@@ -237,13 +238,14 @@ def _inbound(scope: Scope, headers: RawHeaders, connection: Connection, target: 
     )
 
 
-def _inner(scope: Scope, headers: RawHeaders, connection: Connection) -> Scope:
+def _inner(scope: Scope, headers: RawHeaders, connection: Connection, claims: Claims) -> Scope:
     """What the application sees."""
     inner = {**scope, "headers": headers}
     inner["state"] = {
         **scope["state"],
         "mesh_peer": connection.identity,
         "mesh_edge": connection.edge,
+        "mesh_claims": dict(claims),
         "mesh_priority": _priority(scope, connection),
     }
     if connection.peer is not None:
@@ -294,7 +296,7 @@ async def _refuse(
     refusal: Refusal, scope: Scope, receive: Receive, send: Send, *, close: bool = True
 ) -> None:
     body = f"{refusal.reason}\n".encode()
-    headers = (("content-type", "text/plain; charset=utf-8"),)
+    headers = (("content-type", "text/plain; charset=utf-8"), *refusal.headers)
     if scope["type"] == "http":
         await _answer(send, refusal.status, body, headers, close=close)
         return

@@ -16,10 +16,11 @@ from meshlib.config import ServingConfig
 from meshlib.model import Identity
 from meshlib.observe.events import Inbound, Listener
 from meshlib.serve.admission import Connection, Refusal
+from meshlib.serve.tokens import MISSING
 from meshlib.trust.bundle import Credentials
 from meshlib.trust.intention import Decision, IntentionSet
 from meshlib.trust.paths import plain_path
-from meshlib.trust.permission import Request
+from meshlib.trust.permission import NO_CLAIMS, Claims, Request
 from meshlib.trust.spiffe import surroundings
 from meshlib.watch import Watch
 
@@ -63,22 +64,29 @@ class Authorization:
         self._logged: set[tuple[str, str, bool]] = set()
 
     def refusal(
-        self, connection: Connection, inbound: Inbound, header: Callable[[str], str | None]
+        self,
+        connection: Connection,
+        inbound: Inbound,
+        header: Callable[[str], str | None],
+        claims: Claims = NO_CLAIMS,
     ) -> Refusal | None:
         """Why the request is not let in; None when it is.
 
-        `header` gives the value of a header by its lower-case name, all of one name joined.
+        `header` gives the value of a header by its lower-case name, all of one name joined;
+        `claims` is what tokens of the end user say.
         """
         identity = connection.identity
         if identity is None:
             return None
-        request = Request(inbound.method, plain_path(inbound.path), header)
+        request = Request(inbound.method, plain_path(inbound.path), header, claims)
         decision = self._intentions.value.decide(self._source(identity), request)
         if decision.allowed:
             return None
         enforced = self._config.value.authorization == "enforce"
         self._tell(inbound, decision, enforced=enforced)
-        return DENIED if enforced else None
+        if not enforced:
+            return None
+        return MISSING if decision.tokenless else DENIED
 
     def _source(self, identity: Identity) -> str:
         """The caller's service; "" for one of another trust domain, partition or namespace."""

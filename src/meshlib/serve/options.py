@@ -19,6 +19,7 @@ from meshlib.observe.events import Listener, Tracer
 from meshlib.runtime import Clock, real_clock
 from meshlib.serve.authorize import Authorization
 from meshlib.serve.limits import Gate
+from meshlib.serve.tokens import Tokens
 from meshlib.trust.bundle import Credentials
 from meshlib.trust.verify import Authorizer
 from meshlib.watch import Watch
@@ -135,6 +136,8 @@ class AppOptions:
     """How much is let in; None: everything."""
     authorization: Authorization | None = None
     """Which callers may do what; None: every peer of the mesh may do everything."""
+    tokens: Tokens | None = None
+    """Checks tokens of end users; None: they are left to the application."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

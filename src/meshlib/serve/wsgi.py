@@ -2,7 +2,8 @@
 `MeshWSGI`: what stands between the mesh and a WSGI application; see `serve.asgi`.
 
 The application finds its caller in `environ["mesh.peer"]`, an `Identity`; from the edge listener
-that is None and `environ["mesh.edge"]` is true.  The span ends when the server closes the iterable,
+that is None and `environ["mesh.edge"]` is true; `environ["mesh.claims"]` is what verified tokens
+of the end user say.  The span ends when the server closes the iterable,
 in the thread that called the application.
 """
 
@@ -26,10 +27,12 @@ from meshlib.serve.admission import (
 )
 from meshlib.serve.context import CARRIED, TOO_LATE, context_of
 from meshlib.serve.gated import GatedWSGI
+from meshlib.serve.guarded import authorized
 from meshlib.serve.health import HEADERS, health_page
 from meshlib.serve.options import AppOptions
 from meshlib.serve.stages import Stages
 from meshlib.serve.visit import Visit, log_refusal
+from meshlib.trust.permission import Claims
 
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Callable[[bytes], object]]
@@ -107,7 +110,8 @@ class MeshWSGI:
         environ["mesh.edge"] = connection.edge
         environ["mesh.priority"] = ORDINARY if connection.identity is None else priority
         inbound = _inbound(environ, connection, target)
-        denied = self._denied(connection, inbound)
+        claims, denied = self._authorized(connection, inbound)
+        environ["mesh.claims"] = dict(claims)
         visit = Visit(self._options, inbound, context)
 
         def start(
@@ -125,13 +129,13 @@ class MeshWSGI:
             raise
         return _watched(result, visit, environ)
 
-    def _denied(self, connection: Connection, inbound: Inbound) -> WSGIApp | None:
-        """What answers in place of the application when the intentions deny the request."""
-        authorization = self._options.authorization
-        if authorization is None:
-            return None
-        refusal = authorization.refusal(connection, inbound, inbound.headers.get)
-        return None if refusal is None else partial(_deny, refusal)
+    def _authorized(
+        self, connection: Connection, inbound: Inbound
+    ) -> tuple[Claims, WSGIApp | None]:
+        """What tokens say, and what answers if the application is not to be asked."""
+        header = inbound.headers.get
+        claims, refusal = authorized(self._options, connection, inbound, header)
+        return claims, None if refusal is None else partial(_deny, refusal)
 
     def _end_connection(self, environ: Environ) -> None:
         # asked when the answer begins: the drain may have begun while the application worked
@@ -285,7 +289,7 @@ def _deny(refusal: Refusal, _: Environ, start_response: StartResponse) -> list[b
 
 def _refuse(refusal: Refusal, start_response: StartResponse) -> list[bytes]:
     body = f"{refusal.reason}\n".encode()
-    headers = (("content-type", "text/plain; charset=utf-8"),)
+    headers = (("content-type", "text/plain; charset=utf-8"), *refusal.headers)
     return _answer(start_response, refusal.status, body, headers)
 
 

@@ -69,6 +69,8 @@ class Decision:
     """None: the default decided."""
     permission: int = 0
     """The number of the permission that decided, from 1; 0: none did."""
+    tokenless: bool = False
+    """Denied for want of a token of the end user: with one it may be allowed."""
 
     @property
     def rule(self) -> str:
@@ -163,7 +165,14 @@ def _for_strangers(anybody: _Rule, default: Decision) -> _Rule:
 class _Permissions:
     """An intention that looks at the request; its answers are made beforehand."""
 
-    __slots__ = ("_ambiguous", "_answers", "_default", "_intention", "_no_token")
+    __slots__ = (
+        "_ambiguous",
+        "_answers",
+        "_default",
+        "_intention",
+        "_no_token",
+        "_other_token",
+    )
 
     def __init__(self, intention: Intention, default: Decision) -> None:
         self._intention = intention
@@ -183,6 +192,8 @@ class _Permissions:
         if not intention.permissions:
             self._default = _answer(intention, 0, allow=intention.allow)
         self._no_token = _tokenless(intention, 0)
+        other = f"the token of the end user does not say what {intention} asks for"
+        self._other_token = Decision(allowed=False, reason=other, intention=intention)
         why = f"the path can be read in more than one way, and {intention} asks for paths"
         by_path = any(each.path is not None for each in intention.permissions)
         self._ambiguous = (
@@ -196,7 +207,7 @@ class _Permissions:
         found = self._matching(request)
         token = self._intention.token
         if found.allowed and token is not None and not token.passes(request.claims):
-            return self._no_token
+            return self._other_token if token.present(request.claims) else self._no_token
         return found
 
     def _matching(self, request: Request) -> Decision:
@@ -224,7 +235,9 @@ def _answer(intention: Intention, number: int, *, allow: bool) -> Decision:
 def _tokenless(intention: Intention, number: int) -> Decision:
     which = f"permission {number} of {intention}" if number else f"the intention {intention}"
     reason = f"{which} asks for a token of the end user"
-    return Decision(allowed=False, reason=reason, intention=intention, permission=number)
+    return Decision(
+        allowed=False, reason=reason, intention=intention, permission=number, tokenless=True
+    )
 
 
 def _word(*, allow: bool) -> str:

@@ -130,13 +130,14 @@ def test_rules_for_all_services_know_no_requests():
         decode_intentions("*", {"Sources": [source]}, path="match")
 
 
-def test_tokens_are_refused_where_none_is_verified():
-    """In a document of the embedded control plane; what Consul says of them is read."""
+def test_tokens_are_asked_for():
+    """By a permission, and by the whole document: both have to be content."""
     jwt = {"Providers": [{"Name": "okta", "VerifyClaims": [{"Path": ["role"], "Value": "a"}]}]}
     source = {"Name": "api", "Permissions": [{**READ, "JWT": jwt}]}
-    expected = "service-intentions/backend.Sources[0].Permissions[0].JWT"
-    assert expected == refusal(source).path
-    assert "service-intentions/backend.JWT" == refusal(JWT=jwt).path
+    found = intention_set("backend", (document(source, JWT={"Providers": [{"Name": "corp"}]}),))
+    request = Request("GET", "/items/1", claims={"okta": {"role": "a"}})
+    assert not found.decide("api", request).allowed
+    assert found.decide("api", request._replace(claims={**request.claims, "corp": {}})).allowed
     (read,) = decode_intentions("backend", {"Sources": [source]}, path="match")
     assert read.permissions[0].token.passes({"okta": {"role": "a"}})
 
