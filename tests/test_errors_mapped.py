@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterator
 from types import ModuleType
 
+import aiohttp
+import grpc
+import grpc.aio
 import httpx
 import httpx2
 import pytest
@@ -13,7 +16,8 @@ import requests
 import urllib3
 
 from meshlib import errors
-from meshlib.adapters import requests_errors, urllib3_errors
+from meshlib.adapters import aiohttp_errors, requests_errors, urllib3_errors, urllib_request_errors
+from meshlib.adapters.grpc import errors as grpc_errors
 from meshlib.adapters.httpx import face
 from meshlib.adapters.translate import Translator
 from meshlib.errors import CallError, ControlError, MeshError, Rejected
@@ -76,16 +80,53 @@ def test_httpx_users_catch_it_both_ways(module: ModuleType, kind: type[MeshError
     [
         (requests_errors.ERRORS, requests.RequestException),
         (urllib3_errors.ERRORS, urllib3.exceptions.HTTPError),
+        (urllib_request_errors.ERRORS, OSError),
+        (aiohttp_errors.ERRORS, aiohttp.ClientConnectionError),
     ],
-    ids=["requests", "urllib3"],
+    ids=["requests", "urllib3", "urllib.request", "aiohttp"],
 )
 def test_users_of_other_libraries_do(errors_of: Translator, base: type, kind: type) -> None:
-    """The same for requests and urllib3."""
+    """The same for requests, urllib3, urllib.request and aiohttp."""
     original = one(kind)
     translated = errors_of.translated(original)
     assert isinstance(translated, kind)
     assert isinstance(translated, base)
     assert str(original) == str(translated)
+
+
+@pytest.mark.parametrize("kind", raised_by_calls(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    ("errors_of", "base"),
+    [(grpc_errors.ERRORS, grpc.RpcError), (grpc_errors.AIO_ERRORS, grpc.aio.AioRpcError)],
+    ids=["sync", "aio"],
+)
+def test_grpc_users_catch_it_with_a_code(errors_of: Translator, base: type, kind: type) -> None:
+    """The translated error is ours and grpcio's, has a code, and its details say the same."""
+    original = one(kind)
+    translated = errors_of.translated(original)
+    assert isinstance(translated, kind)
+    assert isinstance(translated, base)
+    assert str(original) == str(translated) == translated.details()
+    assert translated.code() not in {None, grpc.StatusCode.OK, grpc.StatusCode.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.DeadlineExceeded("late"), "DEADLINE_EXCEEDED"),
+        (errors.Interrupted("late", timed_out=True), "DEADLINE_EXCEEDED"),
+        (errors.Interrupted("cut"), "UNAVAILABLE"),
+        (errors.NoEndpoint("nobody"), "UNAVAILABLE"),
+        (errors.Denied("no"), "PERMISSION_DENIED"),
+        (Rejected("much", by="rate"), "RESOURCE_EXHAUSTED"),
+        (Rejected("much", by="concurrency"), "RESOURCE_EXHAUSTED"),
+        (Rejected("open", by="breaker"), "UNAVAILABLE"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_code_says_what_it_was(error: MeshError, expected: str) -> None:
+    """Each kind of error has the code that gRPC has for its like."""
+    assert expected == grpc_errors.ERRORS.translated(error).code().name
 
 
 @pytest.mark.parametrize("kind", raised_by_calls(), ids=lambda kind: kind.__name__)

@@ -10,13 +10,18 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from types import ModuleType
 
+    import aiohttp
+    import grpc
+    import grpc.aio
     import httpx
     import requests
     import urllib3
 
     from meshlib.adapters.httpx import Face
+    from meshlib.adapters.stacks import Engine
     from meshlib.stack.service import CallService
 
 
@@ -30,6 +35,14 @@ class Faces(ABC):
     @abstractmethod
     def _services_of_loop(self, service: str) -> CallService:
         """The stack to `service` of the running event loop."""
+
+    @abstractmethod
+    def _services_over(self, service: str, engine: Engine) -> CallService:
+        """The synchronous stack to `service` over an engine of its own."""
+
+    @abstractmethod
+    def _services_of_loop_over(self, service: str, engine: Engine) -> CallService:
+        """The same of the running event loop."""
 
     def client(self, *, module: ModuleType | None = None, **options: Any) -> httpx.Client:
         """An `httpx.Client` whose requests to `http://<service>/...` go through the mesh.
@@ -68,11 +81,62 @@ class Faces(ABC):
 
         return MeshAdapter(self._services)
 
+    def aiohttp_session(self, **options: Any) -> aiohttp.ClientSession:
+        """An `aiohttp.ClientSession` whose requests to `http://<service>/...` go through the mesh.
+
+        `options` are aiohttp's own, but for the connector and the class of requests, which are the
+        mesh's.  Like any session it is made in the event loop it is used in.
+        """
+        from meshlib.adapters.aiohttp import session
+
+        return session(self._services_of_loop, **options)
+
     def pool_manager(self, **options: Any) -> urllib3.PoolManager:
         """A `urllib3.PoolManager` whose pools are the services of the mesh."""
         from meshlib.adapters.urllib3 import MeshPoolManager
 
         return MeshPoolManager(self._services, **options)
+
+    def grpc_channel(
+        self,
+        service: str,
+        options: Sequence[tuple[str, Any]] | None = None,
+        compression: grpc.Compression | None = None,
+        *,
+        idempotent: Collection[str] = (),
+    ) -> grpc.Channel:
+        """A `grpc.Channel` whose every RPC is a call of the mesh to `service`.
+
+        `options` are grpcio's, less what is the mesh's to decide (retries, authority, idle time).
+        `idempotent` names methods that may be carried out twice, `/package.Service/Method`: they
+        are tried again, and hedged, as a GET is.  Raises ConfigError, at the first RPC.
+        """
+        from meshlib.adapters.grpc.open_sync import open_channel
+
+        return open_channel(
+            self._services_over, service, options or (), compression, frozenset(idempotent)
+        )
+
+    def grpc_aio_channel(
+        self,
+        service: str,
+        options: Sequence[tuple[str, Any]] | None = None,
+        compression: grpc.Compression | None = None,
+        interceptors: Sequence[grpc.aio.ClientInterceptor] | None = None,
+        *,
+        idempotent: Collection[str] = (),
+    ) -> grpc.aio.Channel:
+        """The same as a `grpc.aio.Channel`.  It may be used in several event loops."""
+        from meshlib.adapters.grpc.open_aio import open_channel
+
+        return open_channel(
+            self._services_of_loop_over,
+            service,
+            options or (),
+            compression,
+            interceptors or (),
+            frozenset(idempotent),
+        )
 
     @staticmethod
     def _face(module: ModuleType) -> Face:

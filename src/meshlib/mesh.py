@@ -13,11 +13,12 @@ import os
 import socket
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from meshlib.config import ServingConfig, SharedRatesConfig, UpstreamConfig
+from meshlib.config import UpstreamConfig
 from meshlib.faces import Faces
 from meshlib.gauges import Known, add_gauges
+from meshlib.hosting import Hosting
 from meshlib.model import Locality
 from meshlib.observe.metrics.listener import Metrics
 from meshlib.observe.quiet import Everybody
@@ -30,33 +31,28 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from meshlib.adapters.arrival import Arrival
-    from meshlib.adapters.stacks import Parts
+    from meshlib.adapters.stacks import Engine, Parts
     from meshlib.adapters.stacks_async import LoopStacks
     from meshlib.adapters.stacks_sync import SyncStacks
     from meshlib.control.consul.address import ConsulAddress
     from meshlib.control.directory import Directory
-    from meshlib.control.jwks import Jwks
-    from meshlib.control.registry import ControlPlane, IdentitySource, Lease
+    from meshlib.control.registry import ControlPlane, IdentitySource
     from meshlib.observe.events import Listener
+    from meshlib.planes import OwnedIdentity
     from meshlib.route.match import Segment
-    from meshlib.serve.asgi import ASGIApp, MeshASGI
-    from meshlib.serve.authorize import Authorization
-    from meshlib.serve.limits import Gate, Store
-    from meshlib.serve.options import AppOptions, Edge
-    from meshlib.serve.tokens import Tokens
-    from meshlib.serve.wsgi import MeshWSGI, WSGIApp
     from meshlib.stack.explain import Explanation
     from meshlib.stack.fallback import InCode
     from meshlib.stack.service import CallService
     from meshlib.trust.bundle import Credentials
 
 
-class Mesh(Faces):
+class Mesh(Faces, Hosting):
     """Calls other services, and serves this one.
 
     Settings may be given here, as `MESHLIB_*` variables or in `meshlib.toml` (see
     `meshlib.settings.Settings`).  `control` may also be a client of python-consul2 or py-consul,
-    and `token` is Consul's.  `identity` issues the certificates in place of the control plane.
+    and `token` is Consul's.  `identity` issues the certificates in place of the control plane; as
+    text it is a setting.
     Raises ConfigError.
     """
 
@@ -70,12 +66,13 @@ class Mesh(Faces):
         fallbacks: Mapping[str, InCode] | None = None,
         control: object = None,
         token: str | None = None,
-        identity: IdentitySource | None = None,
+        identity: IdentitySource | str | None = None,
         **settings: Any,
     ) -> None:
         self._consul = None if isinstance(control, str | None) else _address_of(control)
-        self._token, self._identity = token, identity
-        given = {"service": service, "upstreams": upstreams, **settings}
+        named = identity if isinstance(identity, str) else None
+        self._token, self._identity = token, None if isinstance(identity, str) else identity
+        given = {"service": service, "upstreams": upstreams, "identity": named, **settings}
         self.settings: Settings = load(
             {**given, "control": control and str(self._consul or control)}
         )
@@ -121,7 +118,14 @@ class Mesh(Faces):
 
     @property
     def _issuer(self) -> IdentitySource:
-        return self._identity or self.control
+        return self._identity or (self._elsewhere if self.settings.identity else self.control)
+
+    @cached_property
+    def _elsewhere(self) -> OwnedIdentity:
+        """What the setting `identity` names."""
+        from meshlib.planes import issuer
+
+        return issuer(self.settings, self._listener.control_event)
 
     # ---- calling others
 
@@ -138,95 +142,6 @@ class Mesh(Faces):
         call = call_of(method, url, headers or {})
         return explainer(self._directory.destination(call.service), real_clock)(call)
 
-    # ---- serving
-
-    def asgi(self, app: ASGIApp) -> MeshASGI:
-        """`app` as the mesh serves it: peer identity, tracing, access log.
-
-        `request.state.mesh_peer` is the caller's `Identity`.  Without a server of the mesh beneath
-        it (see `run`) every request is refused with 421.
-        """
-        from meshlib.serve.asgi import MeshASGI
-
-        return MeshASGI(app, self._app_options())
-
-    def wsgi(self, app: WSGIApp) -> MeshWSGI:
-        """The same for a WSGI application; `environ["mesh.peer"]` is the caller's `Identity`."""
-        from meshlib.serve.wsgi import MeshWSGI
-
-        return MeshWSGI(app, self._app_options())
-
-    def run(
-        self,
-        app: ASGIApp | WSGIApp,
-        *,
-        host: str | None = None,
-        port: int | None = None,
-        edge: str | Edge | None = None,
-        kind: Literal["asgi", "wsgi"] | None = None,
-        **options: Any,
-    ) -> None:
-        """Serve `app` with mutual TLS until SIGTERM or SIGINT; then drain, and return.
-
-        The instance is registered once it can be served.  `edge` ("127.0.0.1:8080") adds a
-        listener without mesh identity, for browsers and load balancers.  `options` are those of
-        `meshlib.serve.options.ServeOptions`: workers and threads of a WSGI server, drain, ...
-        Raises ConfigError.
-        """
-        from meshlib.serve import serve
-        from meshlib.serve.options import Edge, ServeOptions
-        from meshlib.trust.verify import fellows_of
-
-        serve(
-            app,
-            ServeOptions(
-                **self._about_us(),
-                host=self.settings.host if host is None else host,
-                port=self.settings.port if port is None else port,
-                edge=Edge.parse(edge) if isinstance(edge, str) else edge,
-                authorize=fellows_of(self.credentials),
-                oldest_tls=self._issuer.oldest_tls,
-                register=self._register,
-                **options,
-            ),
-            kind=kind,
-        )
-
-    def _register(self, host: str, port: int) -> Lease:
-        from meshlib.control.registry import Registration
-
-        settings = self.settings
-        meta = {"version": settings.version} if settings.version else {}
-        return self.control.register(
-            Registration(
-                service=self.service,
-                id=self.instance,
-                host=host,
-                port=port,
-                weight=settings.weight,
-                locality=self._locality,
-                meta=meta,
-            )
-        )
-
-    def _app_options(self) -> AppOptions:
-        from meshlib.serve.options import AppOptions
-
-        return AppOptions(**self._about_us())
-
-    def _about_us(self) -> dict[str, Any]:
-        return {
-            "service": self.service,
-            "instance": self.instance,
-            "version": self.settings.version,
-            "credentials": self.credentials,
-            "tracer": self._tracer,
-            "listener": self._listener,
-            "gate": self._gate,
-            "authorization": self._authorization,
-            "tokens": self._tokens,
-        }
-
     # ---- the end
 
     def close(self) -> None:
@@ -234,7 +149,7 @@ class Mesh(Faces):
 
         Copies of calls that are still under way get two seconds to end.
         """
-        for name in ("_jwks", "_sync_stacks", "_gate", "control"):
+        for name in ("_tokens", "_elsewhere", "_sync_stacks", "_gate", "control"):
             if name in self.__dict__:  # what was never used was never made
                 getattr(self, name).close()
 
@@ -269,66 +184,11 @@ class Mesh(Faces):
             listener=self._listener,
         )
 
-    @cached_property
-    def _gate(self) -> Gate:
-        from meshlib.serve.limits import Gate
-
-        return Gate(
-            self._serving,
-            clock=real_clock,
-            rng=new_rng(),
-            store=self._store,
-            instances=self._live,
-            service=self.service,
-            listener=self._listener,
-        )
-
     def _new_metrics(self) -> Metrics:
         metrics, settings = Metrics(), self.settings
         known = Known(settings.service, settings.version, lambda: self.instance, self.__dict__)
         add_gauges(metrics.registry, known)
         return metrics
-
-    @cached_property
-    def _serving(self) -> Watch[ServingConfig]:
-        """What this service lets in: what the program says beats what documents say."""
-        if self.settings.serving is not None:
-            return Watch(self.settings.serving, ready=True)
-        return self._directory.serving(self.service)
-
-    @cached_property
-    def _authorization(self) -> Authorization:
-        from meshlib.serve.authorize import Authorization
-
-        return Authorization(
-            self.service,
-            self.control.intentions(self.service),
-            self._serving,
-            self.credentials,
-            self._listener,
-        )
-
-    @cached_property
-    def _tokens(self) -> Tokens:
-        from meshlib.serve.tokens import Tokens
-
-        return Tokens(self._serving, lambda: self._jwks)
-
-    @cached_property
-    def _jwks(self) -> Jwks:
-        """The keys of those who issue tokens to end users.  Raises ConfigError."""
-        from meshlib.planes import jwks
-
-        return jwks(self.client, self._listener.control_event)
-
-    def _store(self, config: SharedRatesConfig) -> Store:
-        from meshlib.adapters.redis_limit import RedisRates
-
-        return RedisRates(self.service, config)
-
-    def _live(self) -> int:
-        """How many instances of this service there are, as far as discovery knows."""
-        return len(self._directory.upstream(self.service).states())
 
     @cached_property
     def _arrival(self) -> Arrival:
@@ -347,7 +207,8 @@ class Mesh(Faces):
         from meshlib.adapters.trust import ClientTrust
 
         trust = ClientTrust(self.credentials, self._issuer)
-        return Parts(self._directory.destination, trust, self._tracer, self._listener)
+        h2 = ClientTrust(self.credentials, self._issuer, alpn=("h2",))
+        return Parts(self._directory.destination, trust, h2, self._tracer, self._listener)
 
     @cached_property
     def _sync_stacks(self) -> SyncStacks:
@@ -368,6 +229,18 @@ class Mesh(Faces):
     def _services_of_loop(self, service: str) -> CallService:
         """The stack to `service` of the running event loop."""
         return self._arrival.then(lambda: self._loop_stacks(service), AsyncRuntime)
+
+    def _services_over(self, service: str, engine: Engine) -> CallService:
+        """The synchronous stack to `service` over an engine of its own."""
+        return self._arrival.then(
+            lambda: self._sync_stacks.over(service, engine(self._parts)), SyncRuntime
+        )
+
+    def _services_of_loop_over(self, service: str, engine: Engine) -> CallService:
+        """The same of the running event loop."""
+        return self._arrival.then(
+            lambda: self._loop_stacks.over(service, engine(self._parts)), AsyncRuntime
+        )
 
 
 def _address_of(client: object) -> ConsulAddress:

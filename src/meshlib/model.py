@@ -127,7 +127,7 @@ class Identity:
 
     spiffe_id: str
     service: str = ""
-    """The service named by the id, when the id has meshlib's or Consul's form."""
+    """The service named by the id, when it has meshlib's or Consul's form and is of our domain."""
 
     def __str__(self) -> str:
         return self.spiffe_id
@@ -233,6 +233,8 @@ class Call:
     """The face's own request object."""
     source: str = ""
     """The identity on whose behalf the call is made, where the face knows one: a hash key."""
+    repeatable: bool = False
+    """Whether the user said that it may be carried out twice, whatever its method."""
     # observe
     trace: Any = None
     # deadline
@@ -277,7 +279,11 @@ class Call:
     @property
     def idempotent(self) -> bool:
         """Whether sending it twice means the same as sending it once."""
-        return self.method in IDEMPOTENT_METHODS or "idempotency-key" in self.headers
+        return (
+            self.repeatable
+            or self.method in IDEMPOTENT_METHODS
+            or "idempotency-key" in self.headers
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -326,6 +332,7 @@ class Reply:
         "raw_headers",
         "reason",
         "status",
+        "upgraded",
     )
 
     def __init__(
@@ -345,6 +352,8 @@ class Reply:
         self.reason = ""
         """The reason phrase, where the protocol has one."""
         self.endpoint: Endpoint | None = None
+        self.upgraded: Any = None
+        """Of a 101: the connection, which carries bytes both ways from now on."""
         self.closed = content is not None
         self._closers: list[Callable[[BaseException | None], None]] = []
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from meshlib.control.registry import IdentitySource
 from meshlib.errors import ConfigError
 from meshlib.runtime import real_clock
 from meshlib.settings import Settings
@@ -15,9 +16,13 @@ from meshlib.settings import Settings
 if TYPE_CHECKING:
     import httpx
 
+    from meshlib.config import ServingConfig
     from meshlib.control.consul.address import ConsulAddress
     from meshlib.control.jwks import Jwks
     from meshlib.control.registry import ControlPlane
+    from meshlib.serve.observed import Observed
+    from meshlib.serve.tokens import Tokens
+    from meshlib.watch import Watch
 
 Event = Callable[[str, str, str], None]
 """As `Listener.control_event`: kind, subject, text."""
@@ -75,11 +80,16 @@ def _local(settings: Settings, event: Event) -> ControlPlane:
     )
 
 
-def jwks(client: Callable[[], httpx.Client], event: Event) -> Jwks:
-    """The keys of issuers of tokens, read through a `client` of the mesh or by https.
+def tokens(
+    serving: Watch[ServingConfig], client: Callable[[], httpx.Client], event: Event
+) -> Tokens:
+    """What checks tokens of end users; keys are read through a `client` of the mesh or by https."""
+    from meshlib.serve.tokens import Tokens
 
-    Raises ConfigError.
-    """
+    return Tokens(serving, partial(_jwks, client, event))
+
+
+def _jwks(client: Callable[[], httpx.Client], event: Event) -> Jwks:
     from meshlib.adapters.published import Published
     from meshlib.control.https import fetch_https
 
@@ -91,3 +101,44 @@ def jwks(client: Callable[[], httpx.Client], event: Event) -> Jwks:
         raise ConfigError("serving.jwt", exc.name, "PyJWT to be installed", hint=hint) from exc
     fetch = Published(client, partial(fetch_https, most=LARGEST))
     return Jwks(fetch, clock=real_clock, event=event)
+
+
+def observed(settings: Settings, instance: Callable[[], str]) -> Observed:
+    """Where it is written down what was asked for in audit mode."""
+    from meshlib.control.local.plane import default_home
+    from meshlib.control.observed import ObservedFolder
+    from meshlib.serve.observed import Observed
+
+    folder = ObservedFolder(Path(settings.home) if settings.home else default_home())
+    return Observed(lambda page: folder.write(settings.service, instance(), page))
+
+
+class OwnedIdentity(IdentitySource, Protocol):
+    """An identity that does not come from the control plane, and is closed with the mesh."""
+
+    def close(self) -> None:
+        """Stop following it."""
+
+
+def issuer(settings: Settings, event: Event) -> OwnedIdentity:
+    """What the setting `identity` names.  Raises ConfigError."""
+    kind, _, where = settings.identity.partition(":")
+    return _workload_api(where, event) if kind == "spiffe" else _files(where, event)
+
+
+def _files(where: str, event: Event) -> OwnedIdentity:
+    import time
+
+    from meshlib.control.files import FilesIdentity
+
+    return FilesIdentity(Path(where).expanduser(), now=time.time, event=event)
+
+
+def _workload_api(where: str, event: Event) -> OwnedIdentity:
+    try:
+        from meshlib.control.spiffe.source import WorkloadIdentity
+    except ModuleNotFoundError as exc:
+        hint = "pip install 'meshlib[spiffe]'"
+        expected = f"{exc.name} installed"
+        raise ConfigError("identity", f"spiffe:{where}", expected, hint=hint) from exc
+    return WorkloadIdentity(where, event=event)

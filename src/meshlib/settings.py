@@ -8,6 +8,7 @@ can also be given as `MESHLIB_<NAME>`.  Unknown names are errors, with their pat
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +19,10 @@ from meshlib.config import Config, ServingConfig, UpstreamConfig, parse
 from meshlib.errors import ConfigError
 
 _CONSUL = ("consul://", "consul+https://", "consul+unix://")
+_IDENTITY = re.compile(r"files:.+|spiffe:((unix|tcp):.+)?")
 _NESTED = ("upstreams", "serving")
 """Settings that need a file, or code."""
-_NOT_SETTINGS = ("MESHLIB_CONFIG", "MESHLIB_CONSUL", "MESHLIB_DEMO_")
+_NOT_SETTINGS = ("MESHLIB_CONFIG", "MESHLIB_CONSUL", "MESHLIB_DEMO_", "MESHLIB_LAUNCH")
 """Variables of that prefix that mean something to others."""
 
 
@@ -38,15 +40,30 @@ class Settings(Config, frozen=True):
     home: str = ""
     """State folder of the embedded control plane, and of what is remembered of Consul; empty:
     `$XDG_STATE_HOME/meshlib`."""
+    identity: str = ""
+    """`files:/FOLDER`: the certificate, key and roots are files that somebody else renews;
+    `spiffe:ADDRESS`: they come from a SPIFFE Workload API, `unix:///PATH` or `tcp://IP:PORT`, and
+    without an address from that of SPIFFE_ENDPOINT_SOCKET; empty: from the control plane."""
     trust_domain: str = "meshlib.local"
     """Of the embedded control plane; Consul has its own."""
     host: str = "127.0.0.1"
     """Address the service listens on and is registered with."""
     port: int = 0
     """0 lets the system choose."""
+    edge: str = ""
+    """HOST:PORT of a second listener of an HTTP server, for those who have no mesh identity
+    (browsers, load balancers); empty: there is none."""
     weight: int = 1
     region: str = ""
     zone: str = ""
+    upstream_addresses: str = ""
+    """`HOST:PORT=SERVICE,...`: what a program that knows nothing of the mesh calls, and which
+    service that is; nothing after `=` means none (`meshlib.auto.names`)."""
+    egress: Literal["allow", "deny"] = "allow"
+    """Whether such a program may call what is no service of the mesh."""
+    follow: Literal["on", "off"] = "on"
+    """Whether threads and executors started by a request go on with its deadline, trace and all
+    that is known of it (`meshlib.follow`)."""
     upstreams: dict[str, UpstreamConfig] = msgspec.field(default_factory=dict)
     """Settings of calls to other services, by service."""
     default_intentions: Literal["", "allow", "deny"] = ""
@@ -59,6 +76,12 @@ class Settings(Config, frozen=True):
         self._check("service", expected="the name of this service", ok=bool(self.service))
         self._check("port", expected="a port 0..65535", ok=0 <= self.port <= 65535)
         self._check("weight", expected="a weight 0..65535", ok=0 <= self.weight <= 65535)
+        expected = "nothing, files:/FOLDER, spiffe: or spiffe:unix:///SOCKET"
+        fine = not self.identity or _IDENTITY.fullmatch(self.identity) is not None
+        self._check("identity", expected=expected, ok=fine)
+        if self.serving is not None and self.serving.mtls != "strict":
+            expected = '"strict"; only a traffic-policy document may say otherwise'
+            raise ConfigError("serving.mtls", self.serving.mtls, expected)
         known = self.control == "local" or self.control.startswith(_CONSUL)
         if known and self.control != "local":
             _refuse_secrets(self.control)

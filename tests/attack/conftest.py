@@ -38,7 +38,7 @@ from meshlib.runtime import AsyncRuntime, SyncRuntime, real_clock, run_sync
 from meshlib.stack.client import Destination, client_stack
 from meshlib.testing.arena import Arena
 from meshlib.testing.evil import PATIENCE, EvilServer
-from meshlib.testing.sites import NAMES, gunicorn_site, uvicorn_site
+from meshlib.testing.sites import NAMES, asgi_site, gunicorn_site
 from meshlib.trust.tls import MeshContext, allow_ids, member_of
 from meshlib.watch import Watch
 
@@ -118,6 +118,12 @@ def destination_at(address):
         backoff=config.map(lambda value: value.retry.backoff).map(Backoff),
         budget=Watch(RetryBudget(real_clock, config.value.retry.budget), ready=True),
     )
+
+
+@pytest.fixture(scope="session")
+def destination_of():
+    """`destination_of(address)`: `peer`, served there alone."""
+    return destination_at
 
 
 def attempt_at(address):
@@ -330,7 +336,7 @@ def start(tmp_path_factory, good_client):
     def starting(name):
         if name == "gthread":
             return gunicorn_site(ARENA, tmp_path_factory.mktemp("gunicorn"), good_client)
-        return uvicorn_site(ARENA, *name.split("-"), good_client)
+        return asgi_site(ARENA, *name.split("-"), good_client)
 
     return starting
 

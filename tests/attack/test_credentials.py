@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 
 import pytest
 
 from meshlib.testing.arena import Arena
 from meshlib.testing.attacks import bad, good
-from meshlib.testing.evil import GET, UPGRADE, Heard, ask, careless, meet
+from meshlib.testing.evil import GET, PATIENCE, UPGRADE, Heard, ask, careless, meet
+from meshlib.testing.http2 import Http2
 
 NOBODY = Arena(0.0)
 """For the names only: what the tests show is made by the arena of the session."""
@@ -128,3 +130,43 @@ def test_a_refused_handshake_is_no_finished_one(evil, arena, our_context):
     heard = ask(evil.address, anybody, GET)
     assert Heard(shaken=True, data=GET) == evil.heard()
     assert heard.data.endswith(b"evil")
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("name", shown_by("client", BAD))
+def test_bad_client_in_http2(sites, arena, shown, name, loop):
+    """A bad client that speaks HTTP/2 hears not one byte, not even settings."""
+    site = sites(f"hypercorn-{loop}")
+    before = site.calls()
+    context = careless(arena, shown[name].leaf, server_side=False, change=offer_http2)
+    assert b"" == ask(site.address, context, HTTP2).data
+    assert before == site.calls()
+
+
+def test_good_client_in_http2(sites, arena):
+    """The same request of a good one is answered in HTTP/2, and reaches the application."""
+    site = sites("hypercorn-uvloop")
+    before = site.calls()
+    leaf = next(good(arena)).leaf
+    context = careless(arena, leaf, server_side=False, change=offer_http2)
+    with socket.create_connection(site.address, timeout=PATIENCE) as sock:
+        with context.wrap_socket(sock) as tls:
+            http = Http2(tls)
+            http.over(http.get(b"/asked"))
+    assert {1: 200} == http.status
+    assert [*before, "/asked"] == site.calls()
+
+
+def offer_http2(context):
+    context.set_alpn_protocols(["h2"])
+
+
+def http2_request():
+    """The bytes of a request, with all that precedes it."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        Http2(ours).get(b"/")
+        return theirs.recv(65536)
+
+
+HTTP2 = http2_request()

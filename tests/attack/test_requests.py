@@ -173,6 +173,10 @@ AMBIGUOUS = {
     "HTTP/0.9": b"GET /asked\r\n\r\n",
     "no HTTP": posting(version=b"ICY/1.1"),
     "a websocket in absolute-form": UPGRADE.replace(b"GET / ", b"GET http://evil/asked "),
+    "a websocket with length and chunks": UPGRADE.replace(
+        b"Host: me", b"Host: me\r\nContent-Length: 5\r\nTransfer-Encoding: chunked"
+    )
+    + CHUNKS,
     "a websocket with two hosts": UPGRADE.replace(b"Host: me", b"Host: me\r\nHost: other"),
     "a websocket without a host": UPGRADE.replace(b"Host: me\r\n", b""),
 }

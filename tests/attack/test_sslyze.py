@@ -10,7 +10,7 @@ import pytest
 
 from meshlib.control.local.certs import chain_pem
 from meshlib.testing.attacks import good
-from meshlib.testing.sites import uvicorn_site
+from meshlib.testing.sites import asgi_site
 
 if importlib.util.find_spec("sslyze") is None and os.environ.get("CI") != "true":
     pytest.skip("sslyze is not installed here", allow_module_level=True)
@@ -85,7 +85,7 @@ def curves(result):
 )
 def test_sslyze(arena, good_client, tmp_path, floor, profile):
     """Mozilla's modern profile, and intermediate where TLS 1.2 is allowed; but see NOT_JUDGED."""
-    with uvicorn_site(arena, "httptools", "uvloop", good_client, oldest_tls=floor) as site:
+    with asgi_site(arena, "httptools", "uvloop", good_client, oldest_tls=floor) as site:
         result = scanned(site.address, tmp_path, arena)
     assert set() == issues(result, profile).keys() - NOT_JUDGED
     allowed = mozilla.MozillaTlsConfiguration.get(profile).tls_curves

@@ -13,6 +13,7 @@ import pytest
 
 from meshlib.testing.attacks import good
 from meshlib.testing.evil import GET, PATIENCE, ask, careless, everything, meet
+from meshlib.testing.forge import HOUR
 from meshlib.trust.bundle import TrustBundle
 from meshlib.trust.tls import MeshContext, PeerRejected, member_of, peer_of
 from meshlib.watch import Watch
@@ -305,6 +306,21 @@ def test_resumption_after_a_rotation(resumer):
     """A rotation that leaves the root in place lets it in, by a full handshake."""
     resumer.watch.set(replace(resumer.watch.value, generation=2))
     assert (True, False) == resumer.meet()
+
+
+def test_resumption_after_its_intermediate_ended(arena, clock):
+    """Nor does one whose intermediate has ended, which a resumed session does not show."""
+    via = arena.forge.authority(arena.ours.root, until=HOUR / 2)
+    leaf = arena.forge.shown(arena.issued(via), via)
+    theirs = careless(arena, leaf, server_side=False, change=only(OLD))
+    watch = Watch(arena.credentials(), ready=True)
+    resumer = Resumer(theirs, watch, clock, OLD)
+    assert (True, False) == resumer.meet()
+    clock.now += HOUR / 2 - 60
+    assert (True, True) == resumer.meet()
+    assert arena.now + HOUR / 2 >= peer_of(resumer.connections[-2]).not_after
+    clock.now += 120
+    assert not resumer.meet()[0]
 
 
 def test_our_clients_resume_with_nobody(arena, leaf, our_context):

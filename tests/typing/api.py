@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import assert_type
 
+import grpc
 import httpx
 from flask import Flask
 from starlette.applications import Starlette
@@ -70,6 +72,9 @@ def serving(mesh: Mesh) -> None:
     flask = Flask("backend")
     mesh.asgi(starlette)
     mesh.wsgi(flask)
+    made: grpc.Server = mesh.grpc_server(ThreadPoolExecutor(4), port=50051)
+    mesh.grpc_server(grpc.server(ThreadPoolExecutor(4)), edge="127.0.0.1:8080").run()
+    made.start()
     mesh.run(starlette, edge="127.0.0.1:8080")
     mesh.run(flask, port=0)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from meshlib.config import UpstreamConfig
+from meshlib.config import ServingConfig, UpstreamConfig
 from meshlib.errors import ConfigError
 from meshlib.settings import load
 
@@ -101,3 +101,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, text):
         named.write_text(text)
     error = refused({"service": "a"}, {"MESHLIB_CONFIG": str(named)})
     assert str(named) == error.value
+
+
+def test_a_program_does_not_let_plaintext_in():
+    """Permissive mTLS is said by a document, which operators see and can take back."""
+    error = refused({"service": "a", "serving": ServingConfig(mtls="permissive")})
+    assert ("mesh.serving.mtls", "permissive") == (error.path, error.value)

@@ -12,10 +12,10 @@ import pytest
 
 from meshlib.errors import IdentityUnavailable
 from meshlib.testing.ca import ThrowawayCA
+from meshlib.trust.handshake import OwnLeafNotValid
 from meshlib.trust.pemfile import secret_path
 from meshlib.trust.tls import (
     MeshContext,
-    OwnLeafNotValid,
     PeerRejected,
     allow_ids,
     member_of,
@@ -285,7 +285,7 @@ def test_our_server_resumes_nothing_unknown(pool):
     """Without the anchor of the session no byte is told: nothing could be checked today."""
     context = mesh("me", server_side=True, min_version=ssl.TLSVersion.TLSv1_2)
     session = visited(pool, context)
-    context._inner().sessions._anchors.clear()
+    context._inner().sessions._known.clear()
     reused, heard, error = comes_back(pool, context, session)
     assert (True, b"") == (reused, heard)
     assert isinstance(error, PeerRejected)

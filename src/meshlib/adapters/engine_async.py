@@ -22,6 +22,8 @@ from yarl import URL
 
 from meshlib.adapters.body import AsyncStreamBody, BytesBody
 from meshlib.adapters.trust import outlives_its_peer
+from meshlib.adapters.upgraded import SWITCHING
+from meshlib.adapters.upgraded_async import upgraded_async
 from meshlib.adapters.wire import (
     Trust,
     endpoint_of,
@@ -41,6 +43,15 @@ _NOT_CONNECTED = (
     ssl.SSLCertVerificationError,
 )
 _BROKEN = (aiohttp.ClientError, OSError, TimeoutError)
+
+
+class _Request(aiohttp.ClientRequest):
+    """Says of its body what the call says, and nothing where there is none."""
+
+    def update_body_from_data(self, body: Any, *options: Any) -> None:
+        """Take the body; aiohttp itself adds a length of 0 to a DELETE that has none."""
+        if body is not None:
+            super().update_body_from_data(body, *options)
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -98,10 +109,12 @@ class _Pool:
         self._session = aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_Request,
             auto_decompress=False,
             skip_auto_headers=_NOT_ADDED,
             trust_env=False,
         )
+        self._session._retry_connection = False  # noqa: SLF001 - an attempt is one attempt
         self.request = self._session.request
 
     def enter(self) -> None:
@@ -224,6 +237,8 @@ async def _send(pool: _Pool, attempt: Attempt, left: float) -> aiohttp.ClientRes
 
 async def _reply(attempt: Attempt, response: aiohttp.ClientResponse) -> Reply:
     """The reply, with its body if that is small or has all arrived."""
+    if response.status == SWITCHING:
+        return upgraded_async(response)
     if not (
         response.content.is_eof()
         or reads_ahead(attempt.call.method, response.status, response.headers)

@@ -22,6 +22,8 @@ from urllib3.util import SKIP_HEADER, Timeout
 
 from meshlib.adapters.body import BytesBody, StreamBody
 from meshlib.adapters.trust import outlives_its_peer
+from meshlib.adapters.upgraded import SWITCHING
+from meshlib.adapters.upgraded_sync import upgraded_sync
 from meshlib.adapters.wire import (
     Trust,
     endpoint_of,
@@ -75,6 +77,20 @@ class _Pool(urllib3.HTTPSConnectionPool):
         if outlives_its_peer(getattr(connection, "sock", None), self._unix):
             connection.close()  # as urllib3 does with a dead one: it connects anew
         return connection
+
+    def _make_request(self, conn: Any, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]
+        """Ask for exactly what the call names: urllib3 has quoted it once more by now."""
+        return super()._make_request(conn, method, options["headers"].target or url, **options)
+
+
+class _Headers(urllib3.HTTPHeaderDict):
+    """The headers of an attempt, and the target on its request line."""
+
+    target = ""
+
+    def copy(self) -> _Headers:
+        """The same: they were made for one attempt, and urllib3 wants its proxy's besides."""
+        return self
 
 
 class _StreamedReply(Reply):
@@ -154,14 +170,14 @@ class SyncEngine:
 
 def _send(pool: _Pool, attempt: Attempt, left: float) -> urllib3.BaseHTTPResponse:
     call, body = attempt.call, attempt.call.body
-    path = call.path if call.sent_path is None else call.sent_path
+    headers = _headers(attempt)
     stream = body if isinstance(body, StreamBody) else None
     try:
         return pool.urlopen(
             call.method,
-            f"{path}?{call.query}" if call.query else path,
+            headers.target,
             body=(body.content or None) if isinstance(body, BytesBody) else stream,
-            headers=_headers(attempt),
+            headers=headers,
             chunked=stream is not None and "content-length" not in call.headers,
             timeout=_timeout(attempt, left),
             retries=False,
@@ -180,6 +196,8 @@ def _send(pool: _Pool, attempt: Attempt, left: float) -> urllib3.BaseHTTPRespons
 
 def _reply(attempt: Attempt, response: urllib3.BaseHTTPResponse) -> Reply:
     """The reply, with its body if that is small."""
+    if response.status == SWITCHING:
+        return upgraded_sync(response, _raw(response))
     if not reads_ahead(attempt.call.method, response.status, response.headers):
         reply: Reply = _StreamedReply(attempt, response)
     else:
@@ -212,9 +230,10 @@ def _timeout_in(exc: BaseException) -> BaseException:
     return exc
 
 
-def _headers(attempt: Attempt) -> urllib3.HTTPHeaderDict:
-    headers = urllib3.HTTPHeaderDict()
-    call = attempt.call
+def _headers(attempt: Attempt) -> _Headers:
+    headers, call = _Headers(), attempt.call
+    path = call.path if call.sent_path is None else call.sent_path
+    headers.target = f"{path}?{call.query}" if call.query else path
     for name, value in (call.headers if call.sent_headers is None else call.sent_headers).items():
         headers.add(name, value)
     headers.pop("Transfer-Encoding", None)  # urllib3 frames the body, and says so
@@ -224,8 +243,9 @@ def _headers(attempt: Attempt) -> urllib3.HTTPHeaderDict:
     return headers
 
 
-def _raw(response: urllib3.BaseHTTPResponse) -> list[tuple[bytes, bytes]]:
+def _raw(response: Any) -> list[tuple[bytes, bytes]]:
+    """The headers as they came: urllib3's own dictionary puts those of one name together."""
+    message = response._original_response.msg  # noqa: SLF001 - as requests looks for cookies
     return [
-        (name.encode("latin-1"), value.encode("latin-1"))
-        for name, value in response.headers.iteritems()
+        (name.encode("latin-1"), value.encode("latin-1")) for name, value in message.raw_items()
     ]

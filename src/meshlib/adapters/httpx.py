@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from math import inf
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from multidict import CIMultiDict
 
 from meshlib.adapters.body import AsyncStreamBody, BytesBody, StreamBody
 from meshlib.adapters.httpx_errors import translator
+from meshlib.adapters.httpx_network import async_network, network
 from meshlib.adapters.length import Length
 from meshlib.adapters.naming import service_of
 from meshlib.errors import MeshError
@@ -36,6 +38,7 @@ class Face:
     def __init__(self, module: ModuleType) -> None:
         self.module = module
         self.errors = translator(module)
+        self.network, self.async_network = partial(network, module), partial(async_network, module)
         self.transport = _sync_transport(self)
         self.async_transport = _async_transport(self)
 
@@ -46,10 +49,10 @@ def face(module: ModuleType) -> Face:
     return Face(module)
 
 
-def _call(request: Any, body: Body) -> Call:
+def _call(request: Any, body: Body, service: str) -> Call:
     """Describe a request in the stack's words.  Raises NoRoute for a URL no service can have."""
     url = request.url
-    service = service_of(url.scheme, url.host, url.port, url.path)
+    service = service or service_of(url.scheme, url.host, url.port, url.path)
     limits = request.extensions.get("timeout", {})
     read = limits.get("read")
     connect = limits.get("connect")
@@ -70,9 +73,13 @@ def _call(request: Any, body: Body) -> Call:
     )
 
 
-def _response(module: Any, reply: Reply, streamed: Callable[[Reply], Any]) -> Any:
+def _response(
+    module: Any, reply: Reply, streamed: Callable[[Reply], Any], network: Callable[[Reply], Any]
+) -> Any:
     stream = streamed(reply) if reply.content is None else module.ByteStream(reply.content)
     extensions: dict[str, Any] = {"http_version": b"HTTP/1.1"}
+    if reply.upgraded is not None:
+        extensions["network_stream"] = network(reply)
     if reply.reason:
         extensions["reason_phrase"] = reply.reason.encode("ascii", "ignore")
     return module.Response(
@@ -97,18 +104,21 @@ def _sync_transport(adapter: Face) -> type[Any]:
             run_sync(self._reply.discard())
 
     class MeshTransport(module.BaseTransport):  # type: ignore[misc] # made for the module at hand
-        """Sends the requests of a synchronous client through the mesh."""
+        """Sends the requests of a synchronous client through the mesh.
 
-        def __init__(self, services: Services) -> None:
-            self._services = services
+        All of them to `service`, or each to the service its URL names.
+        """
+
+        def __init__(self, services: Services, service: str = "") -> None:
+            self._services, self._service = services, service
 
         def handle_request(self, request: Any) -> Any:
             try:
-                call = _call(request, _body(module, request, _sync_body))
+                call = _call(request, _body(module, request, _sync_body), self._service)
                 reply = run_sync(self._services(call.service)(call))
             except MeshError as exc:
                 raise adapter.errors.translated(exc) from exc
-            return _response(module, reply, Stream)
+            return _response(module, reply, Stream, adapter.network)
 
     return MeshTransport
 
@@ -133,16 +143,16 @@ def _async_transport(adapter: Face) -> type[Any]:
     class AsyncMeshTransport(module.AsyncBaseTransport):  # type: ignore[misc] # as above
         """Sends the requests of an asynchronous client through the mesh."""
 
-        def __init__(self, services: Services) -> None:
-            self._services = services
+        def __init__(self, services: Services, service: str = "") -> None:
+            self._services, self._service = services, service
 
         async def handle_async_request(self, request: Any) -> Any:
             try:
-                call = _call(request, _body(module, request, _async_body))
+                call = _call(request, _body(module, request, _async_body), self._service)
                 reply = await self._services(call.service)(call)
             except MeshError as exc:
                 raise adapter.errors.translated(exc) from exc
-            return _response(module, reply, Stream)
+            return _response(module, reply, Stream, adapter.async_network)
 
     return AsyncMeshTransport
 

@@ -7,6 +7,8 @@ network it asks of the mesh.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +22,7 @@ from meshlib.adapters.requests_errors import ERRORS
 from meshlib.adapters.urllib3 import Services, describe, response_of
 from meshlib.errors import MeshError
 from meshlib.runtime import run_sync
+from meshlib.stack.service import CallService
 
 
 class MeshAdapter(HTTPAdapter):
@@ -39,28 +42,45 @@ class MeshAdapter(HTTPAdapter):
         proxies: Any = None,
     ) -> requests.Response:
         """Call the service.  Raises our errors, each of which is one of requests' as well."""
-        try:
-            return self._sent(request, timeout)
-        except MeshError as exc:
-            raise _told(exc, request) from exc
-        except ProtocolError as exc:
-            raise requests.ConnectionError(exc, request=request) from exc
+        with translated(request):
+            url = urlsplit(str(request.url))
+            service = service_of(url.scheme, url.hostname or "", url.port, url.path)
+            return exchange(self, self._services(service), service, request, timeout)
 
-    def _sent(self, request: requests.PreparedRequest, timeout: Any) -> requests.Response:
-        url = urlsplit(str(request.url))
-        service = service_of(url.scheme, url.hostname or "", url.port, url.path)
-        path = self.request_url(request, None)
-        method = str(request.method)
-        call = describe(service, method, path, request.body, request.headers, _limits(timeout))
-        response = response_of(
-            run_sync(self._services(service)(call)),
-            request_method=method,
-            request_url=path,
-            retries=Retry(0, read=False),
-            preload_content=False,
-            decode_content=False,
-        )
-        return self.build_response(request, response)
+
+@contextmanager
+def translated(request: requests.PreparedRequest) -> Iterator[None]:
+    """Raise our errors as those of requests that they are as well."""
+    try:
+        yield
+    except MeshError as exc:
+        raise told(exc, request) from exc
+    except ProtocolError as exc:
+        raise requests.ConnectionError(exc, request=request) from exc
+
+
+def exchange(
+    adapter: HTTPAdapter,
+    stack: CallService,
+    service: str,
+    request: requests.PreparedRequest,
+    timeout: Any,
+) -> requests.Response:
+    """Send a request to `service`, and have the adapter make a response of the reply."""
+    path = adapter.request_url(request, None)
+    method = str(request.method)
+    authority = urlsplit(str(request.url)).netloc.rpartition("@")[2]
+    limits = _limits(timeout)
+    call = describe(service, method, path, request.body, request.headers, limits, authority)
+    response = response_of(
+        run_sync(stack(call)),
+        request_method=method,
+        request_url=path,
+        retries=Retry(0, read=False),
+        preload_content=False,
+        decode_content=False,
+    )
+    return adapter.build_response(request, response)
 
 
 def _limits(timeout: Any) -> Any:
@@ -77,7 +97,8 @@ def _pair(timeout: tuple[Any, ...]) -> tuple[None, Any, Any]:
     return None, connect, read
 
 
-def _told(error: MeshError, request: requests.PreparedRequest) -> Exception:
+def told(error: MeshError, request: requests.PreparedRequest) -> Exception:
+    """Our error as one of requests'."""
     twin = ERRORS.translated(error)
     twin.request = request  # type: ignore[attr-defined]  # requests' exceptions carry it
     return twin

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from meshlib.adapters.wire import Trust
 from meshlib.config import ConnectConfig
@@ -22,6 +23,8 @@ class Parts:
 
     destination: Callable[[str], Destination]
     trust: Trust
+    h2: Trust
+    """The same for connections that speak HTTP/2."""
     tracer: Tracer
     listener: Listener
 
@@ -37,3 +40,7 @@ class Parts:
             listener=self.listener,
             stalls=stalls,
         )
+
+
+Engine: TypeAlias = Callable[[Parts], AttemptService]
+"""Gives the engine of a face that brings its own; asked whenever a stack is made."""

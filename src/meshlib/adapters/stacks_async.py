@@ -8,7 +8,7 @@ from meshlib.adapters.heart import LoopHeart
 from meshlib.adapters.loops import PerLoop
 from meshlib.adapters.stacks import IDLE, Parts
 from meshlib.runtime import AsyncRuntime, real_clock
-from meshlib.stack.service import CallService
+from meshlib.stack.service import AttemptService, CallService
 
 
 class _Loop:
@@ -24,10 +24,12 @@ class _Loop:
     def service(self, name: str) -> CallService:
         found = self._services.get(name)
         if found is None:
-            runtime = AsyncRuntime(aside=self._aside)
-            found = self._parts.stack(name, self._engine, runtime, self._heart.meter)
-            self._services[name] = found
+            found = self._services[name] = self.over(name, self._engine)
         return found
+
+    def over(self, name: str, engine: AttemptService) -> CallService:
+        runtime = AsyncRuntime(aside=self._aside)
+        return self._parts.stack(name, engine, runtime, self._heart.meter)
 
     async def close(self) -> None:
         self._heart.stop()
@@ -44,3 +46,7 @@ class LoopStacks:
     def __call__(self, service: str) -> CallService:
         """The stack to `service` of the running loop."""
         return self._loops.current().service(service)
+
+    def over(self, service: str, engine: AttemptService) -> CallService:
+        """A stack to `service` of the running loop, over an engine that somebody else closes."""
+        return self._loops.current().over(service, engine)

@@ -7,7 +7,7 @@ from meshlib.adapters.engine_sync import SyncEngine
 from meshlib.adapters.heart import ThreadHeart
 from meshlib.adapters.stacks import IDLE, Parts
 from meshlib.runtime import SyncRuntime, real_clock
-from meshlib.stack.service import CallService
+from meshlib.stack.service import AttemptService, CallService
 
 
 class SyncStacks:
@@ -26,9 +26,12 @@ class SyncStacks:
         found = self._services.get(service)
         if found is not None:
             return found
+        return self._services.setdefault(service, self.over(service, self._engine))
+
+    def over(self, service: str, engine: AttemptService) -> CallService:
+        """A stack to `service` over an engine that somebody else closes."""
         runtime = SyncRuntime(aside=self._aside)
-        stack = self._parts.stack(service, self._engine, runtime, self._heart.meter)
-        return self._services.setdefault(service, stack)
+        return self._parts.stack(service, engine, runtime, self._heart.meter)
 
     def close(self) -> None:
         """Let what is under way aside end, for two seconds; close every idle connection."""

@@ -32,6 +32,7 @@ class Translator:
         table = self._timed_out if getattr(error, "timed_out", False) else self._plain
         kind = table[type(error)]
         twin = kind.__new__(kind, *error.args)
+        twin.args = error.args  # an OSError has lost them
         twin.__dict__.update(self._attributes, **error.__dict__)
         return twin
 

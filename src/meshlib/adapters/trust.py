@@ -33,10 +33,15 @@ class Peers(Protocol):
 
 
 class ClientTrust:
-    """Of a target: its context, and the generation of what that context trusts now."""
+    """Of a target: its context, and the generation of what that context trusts now.
 
-    def __init__(self, credentials: Watch[Credentials], peers: Peers) -> None:
-        self._credentials, self._peers = credentials, peers
+    `alpn` is what connections offer to speak; empty: what the engine says.
+    """
+
+    def __init__(
+        self, credentials: Watch[Credentials], peers: Peers, alpn: tuple[str, ...] = ()
+    ) -> None:
+        self._credentials, self._peers, self._alpn = credentials, peers, alpn
         self._by_target: dict[Target, MeshContext] = {}
         self._contexts: dict[tuple[str, str, str], MeshContext] = {}
 
@@ -70,6 +75,7 @@ class ClientTrust:
             server_side=False,
             authorize=expected,
             clock=time.time,
+            alpn=self._alpn,
             min_version=self._peers.oldest_tls,
             server_name=name,
         )

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 Services = Callable[[str], CallService]
 """The stack that calls a service, by the service's name."""
+Translated = Callable[[MeshError], Exception]
+"""As `meshlib.adapters.translate.Translator.translated`."""
 
 _BLOCK = 64 * 1024
 _DEFAULTS = {
@@ -66,11 +68,13 @@ class MeshPoolManager(urllib3.PoolManager):
 
 
 class MeshPool(urllib3.HTTPConnectionPool):
-    """One service, as urllib3 sees it."""
+    """One service, as urllib3 sees it; `authority` is what `Host` says, its name if empty."""
 
-    def __init__(self, service: CallService, name: str, timeout: Any = None) -> None:
+    def __init__(
+        self, service: CallService, name: str, timeout: Any = None, authority: str = ""
+    ) -> None:
         super().__init__(name, timeout=timeout, maxsize=1)
-        self._service = service
+        self._service, self._authority = service, authority
 
     def urlopen(  # type: ignore[override]  # noqa: PLR0913 - urllib3's own, less what is sockets'
         self,
@@ -87,7 +91,7 @@ class MeshPool(urllib3.HTTPConnectionPool):
     ) -> urllib3.BaseHTTPResponse:
         """Call the service.  Raises our errors, each of which is one of urllib3's as well."""
         limits = self.timeout if timeout is _DEFAULT_TIMEOUT else timeout
-        call = describe(self.host, method, url, body, headers or {}, limits)
+        call = describe(self.host, method, url, body, headers or {}, limits, self._authority)
         try:
             reply = run_sync(self._service(call))
         except MeshError as exc:
@@ -103,14 +107,23 @@ class MeshPool(urllib3.HTTPConnectionPool):
 
 
 def describe(
-    service: str, method: str, url: str, body: Any, headers: Mapping[str, Any], limits: Any
+    service: str,
+    method: str,
+    url: str,
+    body: Any,
+    headers: Mapping[str, Any],
+    limits: Any,
+    authority: str = "",
 ) -> Call:
-    """A request of urllib3 in the stack's words; `url` is path and query."""
+    """A request of urllib3 in the stack's words; `url` is path and query.
+
+    `authority` is what `Host` says if no header does; empty: the service.
+    """
     timeout = limits if isinstance(limits, Timeout) else Timeout.from_float(limits)
     timeout = timeout.clone()
     timeout.start_connect()  # urllib3 tells a read timeout only of a clock that runs
     path, _, query = url.partition("?")
-    given = _headers(service, headers)
+    given = _headers(authority or service, headers)
     return Call(
         service=service,
         method=method.upper(),
@@ -131,14 +144,14 @@ def response_of(reply: Reply, **options: Any) -> urllib3.HTTPResponse:
         pair = name.decode("latin-1"), value.decode("latin-1")
         headers.add(*pair)
         message.add_header(*pair)
-    stream = io.BufferedReader(_Stream(reply), _BLOCK) if reply.content is None else None
+    stream = io.BufferedReader(ReplyStream(reply), _BLOCK) if reply.content is None else None
     return urllib3.HTTPResponse(
         body=stream or io.BytesIO(reply.content or b""),
         headers=headers,
         status=reply.status,
         version=11,
         version_string="HTTP/1.1",
-        reason=reply.reason or None,
+        reason=reply.reason,
         original_response=_Original(message),  # type: ignore[arg-type]  # the part that is read
         **options,
     )
@@ -157,38 +170,42 @@ class _Original:
         """Nothing is open here."""
 
 
-class _Stream(io.RawIOBase):
-    """A reply that is still to come, as a file."""
+class ReplyStream(io.RawIOBase):
+    """A reply that is still to come, as a file; `translated` makes a library's errors of ours."""
 
-    def __init__(self, reply: Any) -> None:
+    def __init__(self, reply: Any, translated: Translated = ERRORS.translated) -> None:
         super().__init__()
+        self._translated = translated
         self._reply, self._parts, self._rest = reply, iter(reply), b""
 
     def readable(self) -> bool:
+        """Always."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Read what there is.  Raises our errors, each of which is one of urllib3's as well."""
+        """Read what there is.  Raises our errors, each of which is one of the library's as well."""
         target = memoryview(buffer).cast("B")
         try:
             part = self._rest or next(self._parts, b"")
         except MeshError as exc:
-            raise ERRORS.translated(exc) from exc
+            raise self._translated(exc) from exc
         size = min(len(part), len(target))
         target[:size], self._rest = part[:size], part[size:]
         return size
 
     def close(self) -> None:
+        """Close the connection, unless the body has been read to its end."""
         if not self.closed:
             run_sync(self._reply.discard())
         super().close()
 
 
-def _headers(service: str, given: Mapping[str, Any]) -> CIMultiDict[str]:
+def _headers(authority: str, given: Mapping[str, Any]) -> CIMultiDict[str]:
     pairs = given.iteritems() if isinstance(given, urllib3.HTTPHeaderDict) else given.items()
     headers = CIMultiDict((_text(name), _text(value)) for name, value in pairs)
-    for name, value in {"Host": service, **_DEFAULTS}.items():
-        headers.setdefault(name, value)
+    missing = {"Host": authority, **_DEFAULTS}.items()
+    added = [(name, value) for name, value in missing if name not in headers]
+    headers = CIMultiDict([*added, *headers.items()])  # in the order of http.client
     for name in [name for name, value in headers.items() if value == SKIP_HEADER]:
         del headers[name]
     return headers

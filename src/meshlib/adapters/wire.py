@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from meshlib.errors import AttemptFailed, ConnectFailed, Interrupted, PeerNotTrusted
 from meshlib.model import Target
-from meshlib.trust.tls import OwnLeafNotValid
+from meshlib.trust.handshake import OwnLeafNotValid
 
 if TYPE_CHECKING:
     from meshlib.model import Attempt, Call, Endpoint

@@ -7,10 +7,12 @@ from typing import IO, Any
 import click
 import rich  # noqa: F401 - its absence is told here, not in the middle of a command
 
+from meshlib.cli import federate  # noqa: F401 - commands of the group `ca`
 from meshlib.cli.authz import allow, authz, deny
 from meshlib.cli.ca import ca
 from meshlib.cli.demo import demo
 from meshlib.cli.documents import apply, delete, get
+from meshlib.cli.run import run
 from meshlib.cli.services import services
 from meshlib.cli.split import split
 from meshlib.cli.version import version
@@ -45,5 +47,5 @@ def cli(*, debug: bool) -> None:
     del debug  # read by Commands.invoke
 
 
-for command in (allow, apply, authz, ca, delete, demo, deny, get, services, split, version):
+for command in (allow, apply, authz, ca, delete, demo, deny, get, run, services, split, version):
     cli.add_command(command)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from meshlib.cli.options import of_a_mesh, open_mesh
+from meshlib.cli.suggest import suggest
 from meshlib.control.edit import update
 from meshlib.control.grants import condition, with_rule
 from meshlib.control.intentions import KIND
@@ -69,12 +70,21 @@ def authz() -> None:
     """Ask about intentions."""
 
 
+authz.add_command(suggest)
+
+
 @authz.command()
 @click.argument("source")
 @click.argument("destination")
 @click.argument("method", default="GET")
 @click.argument("path", default="/")
 @click.option("--header", "headers", multiple=True, metavar="NAME=VALUE")
+@click.option(
+    "--default",
+    type=click.Choice(["allow", "deny"]),
+    envvar="MESHLIB_DEFAULT_INTENTIONS",
+    help="default_intentions of DESTINATION.  [env: MESHLIB_DEFAULT_INTENTIONS]",
+)
 @of_a_mesh
 def check(
     *,
@@ -83,15 +93,22 @@ def check(
     method: str,
     path: str,
     headers: tuple[str, ...],
-    home: Path | None,
-    control: str | None,
+    default: str | None,
+    **mesh_meant: Any,
 ) -> None:
-    """Say whether a request is let in, and which rule decides; exit code 0: it is, 1: it is not."""
-    with open_mesh(home, control) as mesh:
+    """Say whether a request is let in, and which rule decides; exit code 0: it is, 1: it is not.
+
+    What holds where no rule decides is a setting of the service that is called: --default.
+    """
+    with open_mesh(**mesh_meant, default_intentions=default) as mesh:
         found = known(mesh.control, destination)
+        told = bool(mesh.settings.default_intentions)
     request = Request(method.upper(), plain_path(path.partition("?")[0]), _pairs(headers).get)
     decision = found.decide(source, request)
     click.echo(f"{'allowed' if decision.allowed else 'denied'}: {decision.reason}")
+    word = "allow" if found.allow else "deny"
+    hint = "" if told else f"; if {destination} has a default_intentions of its own, say --default"
+    click.echo(f"  with the default {word}{hint}")
     click.get_current_context().exit(0 if decision.allowed else 1)
 
 

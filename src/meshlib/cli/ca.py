@@ -48,7 +48,9 @@ def init(*, trust_domain: str | None, home: Path | None, as_json: bool) -> None:
     folder, known = _settings(home)
     new = Vault(folder, create=True).is_empty()
     LocalCA(folder, trust_domain or known, now=time.time)
-    _show(_survey(_vault(home)), as_json=as_json, said="made" if new else "it was there already")
+    _show(
+        _survey(open_vault(home)), as_json=as_json, said="made" if new else "it was there already"
+    )
 
 
 @ca.command()
@@ -62,7 +64,7 @@ def status(*, instances: bool, home: Path | None, as_json: bool) -> None:
 
     Exit code 0: all is well, 1: the CA cannot be used, 3: there are warnings.
     """
-    vault = _vault(home)
+    vault = open_vault(home)
     found = _survey(vault)
     shown = _leaves(vault) if instances else []
     _show(found, shown, as_json=as_json)
@@ -85,7 +87,7 @@ def issue(*, csr: IO[bytes], service: str, home: Path | None) -> None:
     from meshlib.control.local.certs import MAX_CSR
     from meshlib.trust.spiffe import service_id
 
-    vault = _vault(home)
+    vault = open_vault(home)
     domain = vault.current().state.trust_domain
     here = LocalCA(vault.folder, domain, now=time.time, create=False)
     chain = here.issue_csr(csr.read(MAX_CSR + 1), allowed=service_id(domain, service))
@@ -128,7 +130,7 @@ def finish(*, force: bool, home: Path | None, as_json: bool) -> None:
 def _step(home: Path | None, act: Callable[[Rotation], bool], *, as_json: bool) -> None:
     from meshlib.control.local.rotation import Rotation
 
-    vault = _vault(home)
+    vault = open_vault(home)
     changed = act(Rotation(vault, now=time.time))
     _show(_survey(vault), as_json=as_json, said="done" if changed else "it was so already")
 
@@ -141,7 +143,7 @@ def _settings(home: Path | None) -> tuple[Path, str]:
     return Path(settings.home) if settings.home else default_home(), settings.trust_domain
 
 
-def _vault(home: Path | None) -> Vault:
+def open_vault(home: Path | None) -> Vault:
     """What is there; it is not made.  Raises IdentityUnavailable."""
     from meshlib.control.local.vault import Vault
 

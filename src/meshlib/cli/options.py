@@ -32,8 +32,11 @@ def of_a_mesh(command: CommandT) -> CommandT:
     return home_option(control_option(command))
 
 
-def open_mesh(home: Path | None, control: str | None) -> Mesh:
-    """The mesh they name, as an onlooker that serves nothing.  Raises ConfigError."""
+def open_mesh(home: Path | None, control: str | None, **more: Any) -> Mesh:
+    """The mesh they name, as an onlooker that serves nothing.  Raises ConfigError.
+
+    `more` are settings.
+    """
     from meshlib.mesh import Mesh
 
-    return Mesh("meshlib-cli", home=None if home is None else str(home), control=control)
+    return Mesh("meshlib-cli", home=None if home is None else str(home), control=control, **more)

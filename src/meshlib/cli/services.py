@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from meshlib.errors import RegistryUnavailable
 from meshlib.model import Bound, Resolution
 
 if TYPE_CHECKING:
-    from meshlib.control.registry import Discovery
+    from meshlib.control.registry import ConfigSource, Discovery, Document
     from meshlib.watch import Watch
 
 _PATIENCE = 5.0
@@ -32,7 +32,10 @@ def services(home: Path | None, control: str | None) -> None:
     with open_mesh(home, control) as mesh:
         for each in rows(mesh.control):
             table.add_row(*each)
+        lenient = permissive(mesh.control, mesh.control.services())
     Console().print(table if table.row_count else "no services")
+    if lenient:
+        click.echo(f"plaintext is accepted besides mutual TLS by {', '.join(lenient)}")
 
 
 def rows(discovery: Discovery) -> Iterator[tuple[str, str, str, str, str]]:
@@ -44,6 +47,16 @@ def rows(discovery: Discovery) -> Iterator[tuple[str, str, str, str, str]]:
             yield service, each.id, each.version, "ready", f"{each.host}:{each.port}"
         if not endpoints:
             yield service, "-", "", "no instance", ""
+
+
+def permissive(documents: ConfigSource, services: Iterable[str]) -> list[str]:
+    """Those of the services that a document lets accept plaintext."""
+    found = {service: documents.get("traffic-policy", service) for service in services}
+    return [service for service, policy in found.items() if policy and _is_permissive(policy)]
+
+
+def _is_permissive(policy: Document) -> bool:
+    return (policy.body.get("Serving") or {}).get("Mtls") == "permissive"
 
 
 def first_value(watch: Watch[Resolution]) -> Resolution:

@@ -153,6 +153,9 @@ class ServingConfig(Config, frozen=True):
     authorization: Literal["enforce", "audit"] = "enforce"
     """What becomes of a request that the intentions deny: `enforce` refuses it, `audit` only tells
     of it (Istio's AUDIT action), to see what a new rule would do."""
+    mtls: Literal["strict", "permissive"] = "strict"
+    """`permissive` serves plaintext besides mutual TLS, on the same port (Istio's PERMISSIVE mode):
+    for a migration, and for nothing else.  Only documents may say it."""
     jwt: JwtConfig | None = None
     """Tokens of end users; None: they are left to the application."""
 

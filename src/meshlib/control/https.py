@@ -26,6 +26,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow none."""
 
 
+class _Straight(urllib.request.HTTPSHandler):
+    """Ours, by which `meshlib.auto` tells what the mesh itself fetches from what programs do."""
+
+
 def fetch_https(
     url: str, timeout: float, *, most: int, context: ssl.SSLContext | None = None
 ) -> bytes:
@@ -36,7 +40,7 @@ def fetch_https(
     if not url.startswith("https://"):
         raise ValueError("expected a URL that begins with https://")
     trusted = context or ssl.create_default_context()
-    opener = urllib.request.build_opener(_NoRedirect, urllib.request.HTTPSHandler(context=trusted))
+    opener = urllib.request.build_opener(_NoRedirect, _Straight(context=trusted))
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - https only, see above
     try:
         with opener.open(request, timeout=timeout) as answer:

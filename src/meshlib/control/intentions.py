@@ -26,6 +26,7 @@ from meshlib.errors import ConfigError
 from meshlib.route.text import Named
 from meshlib.trust import permission as ask
 from meshlib.trust.intention import ANYBODY, Intention
+from meshlib.trust.spiffe import SCHEME, parse
 
 KIND = "service-intentions"
 
@@ -112,7 +113,7 @@ class SourceIntention(Fields, frozen=True):
     """One caller, and what it may."""
 
     name: str
-    """A service, or `*`."""
+    """A service, `*`, or the SPIFFE id of one of elsewhere."""
     action: Action | None = None
     permissions: tuple[IntentionPermission, ...] = ()
     description: str = ""
@@ -176,11 +177,14 @@ class ServiceIntentions(Entry, frozen=True, kw_only=True):
 
 
 def check_source_name(name: str, *, path: str) -> None:
-    """Raise ConfigError unless `name` is the name of a service or `*`.
+    """Raise ConfigError unless `name` is the name of a service, `*`, or a workload's SPIFFE id.
 
     Consul's names may hold capitals, dots and underscores, so only what means something is refused.
     """
-    if name != ANYBODY and (not name or ANYBODY in name or "/" in name):
+    if name.startswith(SCHEME):
+        if not parse(name).path:
+            raise ConfigError(path, name, "the SPIFFE id of a workload, which has a path")
+    elif name != ANYBODY and (not name or ANYBODY in name or "/" in name):
         raise ConfigError(path, name, "the name of a service, or * for all of them")
 
 

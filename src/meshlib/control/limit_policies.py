@@ -71,6 +71,7 @@ class ServingPolicy(Fields, frozen=True):
     concurrency: ConcurrencyPolicy | None = None
     shed: ShedPolicy | None = None
     authorization: Literal["enforce", "audit"] | None = None
+    mtls: Literal["strict", "permissive"] | None = None
     jwt: JwtPolicy | None = None
 
 

@@ -26,13 +26,16 @@ log = logging.getLogger("meshlib.control")
 
 POLL = 0.5
 """Seconds between two looks at the file's time stamp: a person saved it."""
+SETTLE = 0.1
+"""Seconds for which a changed file must stay the same: an editor writes it in less."""
 
 
 class StaticDiscovery:
     """Discovery and documents that nobody can change at run time, save by editing the file.
 
-    Raises ConfigError, naming file and field, for what cannot be used.  A later edit that cannot
-    be used is logged, and what was read before stays.
+    Raises ConfigError, naming file and field, for what cannot be used.  A later edit counts once
+    the file has stayed as it is for a moment, as the beginning of a file can be one, too; one that
+    cannot be used, or is empty, is logged, and what was read before stays.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class StaticDiscovery:
         self._endpoints: dict[str, Watch[Resolution]] = {}
         self._documents: dict[str, Watch[tuple[Document, ...]]] = {}
         self._lock = ForkLock(2)
-        self._stamp = _stamp(file) if file else None
+        self._stamp = self._seen = _stamp(file) if file else None
         self._content = self._read(file) if file else Content(listed(services or {}, "services"))
         self._intentions = DocumentIntentions(self.documents, default_intentions)
         self._worker = Worker("meshlib-static", self.poll_once, inherit=True)
@@ -98,13 +101,15 @@ class StaticDiscovery:
 
         Raises RegistryUnavailable when it is gone.
         """
-        if self._file and (stamp := _stamp(self._file)) != self._stamp:
+        if self._file is None or (stamp := _stamp(self._file)) == self._stamp:
+            return POLL
+        if stamp != self._seen:
+            self._seen = stamp
+            return SETTLE
+        content = self._edited(self._file)
+        if _stamp(self._file) == stamp:
             self._stamp = stamp
-            try:
-                self._content = self._read(self._file)
-            except ConfigError as exc:
-                log.warning("an edit is not usable, what was read before stays: %s", exc)
-            self._tell()
+            self._take(content)
         return POLL
 
     def close(self) -> None:
@@ -114,6 +119,21 @@ class StaticDiscovery:
     def _follow(self) -> None:
         if self._file:
             self._worker.start()
+
+    def _edited(self, file: Path) -> Content | ConfigError:
+        try:
+            if not file.stat().st_size:
+                return ConfigError(str(file), "", "anything at all")
+            return self._read(file)
+        except ConfigError as exc:
+            return exc
+
+    def _take(self, content: Content | ConfigError) -> None:
+        if isinstance(content, ConfigError):
+            log.warning("an edit is not usable, what was read before stays: %s", content)
+        else:
+            self._content = content
+            self._tell()
 
     def _read(self, file: Path) -> Content:
         content = load(file)

@@ -35,9 +35,20 @@ class Inbound:
     headers: Mapping[str, str]
     """Lower-case names; of repeated headers the last."""
     peer: Identity | None
-    """None only on the edge listener."""
+    """None on the edge listener, and for plaintext."""
     client: tuple[str, int]
     edge: bool = False
+    plaintext: bool = False
+    """Without TLS on the mesh's own listener, which permits it."""
+    continued: bool = False
+    """Whether it belongs to a tree of calls that began in another process: it brought credit."""
+
+    @property
+    def caller(self) -> str:
+        """The caller's service; "(edge)" or "(plaintext)" without one, which no service can be."""
+        if self.peer is not None:
+            return self.peer.service
+        return "(plaintext)" if self.plaintext else "(edge)"
 
 
 class Tracer(Protocol):
@@ -124,7 +135,8 @@ class Listener(Protocol):
         "intentions-refused"; of this process's identity "identity-denied", "identity-queued",
         "identity-trouble", "connect-disabled", "roots-refused", "leaf-refused", "leaf-overdue",
         "leaf-expired", "clock-skew", "ca-replaced", "roots-changed", "identity-restored";
-        of the keys of tokens' issuers "jwks-changed", "jwks-trouble".
+        of the keys of tokens' issuers "jwks-changed", "jwks-trouble";
+        of what is accepted "mtls-permissive", "mtls-strict".
         `subject` is what it is about (a service, an address, a document), `text` a sentence for
         people.
         """

@@ -104,7 +104,7 @@ class OtelTracer:
         attributes: dict[str, AttributeValue] = {
             "http.request.method": inbound.method,
             "url.path": inbound.path,
-            "url.scheme": "http" if inbound.edge else "https",
+            "url.scheme": "http" if inbound.peer is None else "https",
             "server.address": service,
             "client.address": inbound.client[0],
         }

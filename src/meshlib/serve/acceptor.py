@@ -12,9 +12,11 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from meshlib.serve.newcomers import EXHAUSTED, Newcomers
 from meshlib.serve.options import PeerLimits
+from meshlib.serve.plaintext import Plaintext, is_handshake
 
 log = logging.getLogger("meshlib.serve")
 
@@ -24,6 +26,14 @@ _RETRY = 0.2
 """Seconds until a process without free file descriptors looks again."""
 _GOODBYE = 5.0
 """Seconds for a peer's half of TLS's goodbye; asyncio's default is 30."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lenient:
+    """What serves those who do not begin with TLS, while they are accepted."""
+
+    mode: Plaintext
+    protocol: Callable[[], asyncio.Protocol]
 
 
 class Acceptor:
@@ -38,9 +48,11 @@ class Acceptor:
         protocol: Callable[[], asyncio.Protocol],
         context: ssl.SSLContext | None,
         limits: PeerLimits,
+        lenient: Lenient | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listening, self._protocol, self._context = listening, protocol, context
+        self._lenient = lenient
         self._handshake = limits.handshake
         self._pending: Newcomers[asyncio.Task[None]] = Newcomers(limits.newcomers, _cancel)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,18 +104,44 @@ class Acceptor:
             accepted.close()  # it may never have begun
 
     async def _connect(self, accepted: socket.socket) -> None:
-        handshake = None if self._context is None else self._handshake
-        goodbye = None if self._context is None else _GOODBYE
+        protocol, context, lenient = self._protocol, self._context, self._lenient
         try:
-            await self._loop.connect_accepted_socket(
-                self._protocol,
-                accepted,
-                ssl=self._context,
-                ssl_handshake_timeout=handshake,
-                ssl_shutdown_timeout=goodbye,
-            )
+            if lenient is not None and lenient.mode.accepted:
+                first = await self._first_byte(accepted)
+                if not is_handshake(first):
+                    protocol, context = lenient.protocol, None
+            await self._hand_over(accepted, protocol, context)
         except OSError as exc:  # ssl.SSLError and TimeoutError are some
             log.debug("a connection was not made: %s", exc)
+
+    async def _hand_over(
+        self,
+        accepted: socket.socket,
+        protocol: Callable[[], asyncio.Protocol],
+        context: ssl.SSLContext | None,
+    ) -> None:
+        await self._loop.connect_accepted_socket(
+            protocol,
+            accepted,
+            ssl=context,
+            ssl_handshake_timeout=None if context is None else self._handshake,
+            ssl_shutdown_timeout=None if context is None else _GOODBYE,
+        )
+
+    async def _first_byte(self, accepted: socket.socket) -> bytes:
+        """It stays where it is.  Raises OSError, and closes, when there is none in time."""
+        readable = asyncio.Event()
+        try:
+            async with asyncio.timeout(self._handshake):
+                self._loop.add_reader(accepted, readable.set)
+                try:
+                    await readable.wait()
+                finally:
+                    self._loop.remove_reader(accepted)
+            return accepted.recv(1, socket.MSG_PEEK)
+        except OSError:
+            accepted.close()
+            raise
 
     def _cannot_accept(self, exc: OSError) -> None:
         if exc.errno not in EXHAUSTED:

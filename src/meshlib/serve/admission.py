@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from meshlib.model import Identity
 from meshlib.runtime import Clock
+from meshlib.serve.plaintext import Plaintext
 from meshlib.trust.bundle import Credentials
 from meshlib.watch import Watch
 
@@ -33,11 +34,13 @@ _CLAIM = re.compile(
 class Connection:
     """What is known of a connection from the connection itself, whatever is said on it."""
 
-    __slots__ = ("edge", "identity", "peer")
+    __slots__ = ("edge", "identity", "peer", "plaintext")
 
-    def __init__(self, peer: Peer | None, *, edge: bool = False) -> None:
+    def __init__(self, peer: Peer | None, *, edge: bool = False, plaintext: bool = False) -> None:
         self.peer = peer
         self.edge = edge
+        self.plaintext = plaintext
+        """Whether it came without TLS where the mesh's own connections come."""
         self.identity: Identity | None = peer.identity if peer else None
 
 
@@ -72,11 +75,14 @@ class Refusal:
 class Admission:
     """Decides request by request.  `unix` gives Unix time, seconds."""
 
-    __slots__ = ("_credentials", "_unix")
+    __slots__ = ("_credentials", "_plaintext", "_unix")
 
-    def __init__(self, credentials: Watch[Credentials], unix: Clock) -> None:
+    def __init__(
+        self, credentials: Watch[Credentials], unix: Clock, plaintext: Plaintext | None = None
+    ) -> None:
         self._credentials = credentials
         self._unix = unix
+        self._plaintext = plaintext
 
     def refusal(self, head: Head, connection: Connection | None) -> Refusal | None:
         """Why the request is not admitted; None when it is.
@@ -89,10 +95,16 @@ class Admission:
         if connection is not None and connection.edge:
             return None
         if connection is None or connection.peer is None:
+            if connection is not None and connection.plaintext and self._lenient:
+                return None
             return Refusal(421, "this service answers only over mutual TLS of the mesh")
         if not connection.peer.still_trusted(self._credentials.value, self._unix()):
             return Refusal(421, "the certificate of this connection is no longer trusted")
         return None
+
+    @property
+    def _lenient(self) -> bool:
+        return self._plaintext is not None and self._plaintext.accepted
 
 
 def flaw_of(head: Head) -> str:

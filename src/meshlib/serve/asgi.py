@@ -35,7 +35,7 @@ from meshlib.serve.admission import (
     Refusal,
     claims_identity,
 )
-from meshlib.serve.context import CARRIED, TOO_LATE, context_of
+from meshlib.serve.context import CARRIED, TOO_LATE, context_of, continues
 from meshlib.serve.gated import GatedASGI
 from meshlib.serve.guarded import authorized
 from meshlib.serve.health import HEADERS, health_page
@@ -70,7 +70,7 @@ class MeshASGI:
         self.in_flight = 0
         """Requests and websockets that the application is busy with."""
         self._options = options
-        self._admission = Admission(options.credentials, options.unix)
+        self._admission = Admission(options.credentials, options.unix, options.plaintext)
         self._run: ASGIApp = CancelWhenGone(app) if options.cancel_abandoned else app
         if options.gate is not None:
             self._run = GatedASGI(self._run, options.gate)
@@ -102,8 +102,8 @@ class MeshASGI:
         headers = _without_claims(scope["headers"])
         context = None  # a websocket outlives any deadline, and its calls are trees of their own
         if scope["type"] == "http":
-            context = context_of(self._options, _carried(scope), edge=connection.edge)
-        inbound = _inbound(scope, headers, connection, target)
+            context = context_of(self._options, _carried(scope), edge=connection.peer is None)
+        inbound = _inbound(scope, headers, connection, target, continued=continues(context))
         claims, denied = self._authorized(connection, inbound, headers)
         visit = Visit(self._options, inbound, context)
         exchange = _Exchange(visit, receive, send, self.stages)
@@ -227,20 +227,32 @@ def _joined(headers: RawHeaders, name: str) -> str | None:
     return b",".join(values).decode("latin-1") if values else None
 
 
-def _inbound(scope: Scope, headers: RawHeaders, connection: Connection, target: str) -> Inbound:
+def _inbound(
+    scope: Scope, headers: RawHeaders, connection: Connection, target: str, *, continued: bool
+) -> Inbound:
     return Inbound(
-        scope.get("method", "GET"),
+        _method(scope),
         target,
         _Headers(headers),
         connection.identity,
         scope.get("client") or ("", 0),
         connection.edge,
+        connection.plaintext,
+        continued,
     )
+
+
+def _method(scope: Scope) -> str:
+    """In capitals, as ASGI says; not every server does it, and applications compare it so."""
+    method: str = scope.get("method", "GET")
+    return method.upper()
 
 
 def _inner(scope: Scope, headers: RawHeaders, connection: Connection, claims: Claims) -> Scope:
     """What the application sees."""
     inner = {**scope, "headers": headers}
+    if "method" in scope:
+        inner["method"] = _method(scope)
     inner["state"] = {
         **scope["state"],
         "mesh_peer": connection.identity,

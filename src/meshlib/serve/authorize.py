@@ -4,7 +4,8 @@ Who of those that were admitted may do what: the intentions, asked request by re
 Admission (`serve.admission`) has settled who is calling; here the answer is 403.  It is given per
 request and the connection stays: intentions may look at the request, they may change while the
 connection lives, and a caller that had to shake hands anew for each refusal would cost more than
-one that is let in.  Callers without an identity came by the edge, to which intentions do not apply.
+one that is let in.  To the edge, where nobody has an identity, intentions do not apply; to
+plaintext that is accepted (`serve.plaintext`) they apply as to strangers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from meshlib.config import ServingConfig
 from meshlib.model import Identity
 from meshlib.observe.events import Inbound, Listener
 from meshlib.serve.admission import Connection, Refusal
+from meshlib.serve.observed import Observed
 from meshlib.serve.tokens import MISSING
 from meshlib.trust.bundle import Credentials
 from meshlib.trust.intention import Decision, IntentionSet
@@ -36,7 +38,8 @@ REMEMBERED = 1024
 class Authorization:
     """Decides by the intentions known now, and tells of every denial.
 
-    Each is counted; the log has one line for each caller and rule.
+    In audit mode `observed` hears of every request.  Each denial is counted; the log has one line
+    for each caller and rule.
     """
 
     __slots__ = (
@@ -46,6 +49,7 @@ class Authorization:
         "_intentions",
         "_listener",
         "_logged",
+        "_observed",
         "_ours",
         "_service",
     )
@@ -57,9 +61,11 @@ class Authorization:
         config: Watch[ServingConfig],
         credentials: Watch[Credentials],
         listener: Listener,
+        observed: Observed | None = None,
     ) -> None:
         self._service, self._intentions, self._config = service, intentions, config
         self._credentials, self._listener = credentials, listener
+        self._observed = observed
         self._ours = self._around = ""
         self._logged: set[tuple[str, str, bool]] = set()
 
@@ -75,29 +81,37 @@ class Authorization:
         `header` gives the value of a header by its lower-case name, all of one name joined;
         `claims` is what tokens of the end user say.
         """
-        identity = connection.identity
-        if identity is None:
+        if connection.edge:
             return None
         request = Request(inbound.method, plain_path(inbound.path), header, claims)
-        decision = self._intentions.value.decide(self._source(identity), request)
+        intentions = self._intentions.value
+        decision = intentions.decide(self._source(connection.identity, intentions), request)
+        enforced = self._config.value.authorization == "enforce"
+        if self._observed is not None and not enforced:
+            self._observed.note(inbound, request.path)
         if decision.allowed:
             return None
-        enforced = self._config.value.authorization == "enforce"
         self._tell(inbound, decision, enforced=enforced)
         if not enforced:
             return None
         return MISSING if decision.tokenless else DENIED
 
-    def _source(self, identity: Identity) -> str:
-        """The caller's service; "" for one of another trust domain, partition or namespace."""
-        ours = self._credentials.value.leaf.spiffe_id
-        if ours is not self._ours:
-            self._ours, self._around = ours, surroundings(ours)
-        return identity.service if identity.spiffe_id.startswith(self._around) else ""
+    def _source(self, identity: Identity | None, intentions: IntentionSet) -> str:
+        """The caller's service or, if intentions name that, its id.
+
+        It is "" for one of elsewhere, and for one that has proven nothing.
+        """
+        if identity is None:
+            return ""
+        own = self._credentials.value.leaf.spiffe_id
+        if own is not self._ours:
+            self._ours, self._around = own, surroundings(own)
+        ours = identity.spiffe_id.startswith(self._around)
+        return intentions.known_as(identity.spiffe_id, identity.service if ours else "")
 
     def _tell(self, inbound: Inbound, decision: Decision, *, enforced: bool) -> None:
         self._listener.request_denied(self._service, inbound, decision.rule, enforced=enforced)
-        key = str(inbound.peer), decision.rule, enforced
+        key = str(inbound.peer or inbound.caller), decision.rule, enforced
         if key in self._logged:
             return
         if len(self._logged) >= REMEMBERED:

@@ -36,9 +36,14 @@ def context_of(options: AppOptions, said: Mapping[str, str], *, edge: bool) -> R
     )
 
 
+def continues(context: RequestContext | None) -> bool:
+    """Whether the request belongs to a tree of calls that began in another process."""
+    return context is not None and context.credit is not None
+
+
 def said_back(context: RequestContext, inbound: Inbound, status: int) -> list[tuple[str, str]]:
     """The headers an answer of this status carries: unspent credit, and a word against retrying."""
-    if inbound.edge:
+    if inbound.peer is None:
         return []
     said = []
     if context.granted:

@@ -22,7 +22,13 @@ from typing import Any
 from gunicorn.workers.gthread import ThreadWorker
 
 from meshlib.serve.admission import Connection
-from meshlib.serve.guest import EdgeSocket, EdgeTlsSocket, Guest, HeadTooLargeError
+from meshlib.serve.guest import (
+    EdgeSocket,
+    EdgeTlsSocket,
+    Guest,
+    HeadTooLargeError,
+    PlainSocket,
+)
 from meshlib.serve.newcomers import EXHAUSTED, Newcomers
 from meshlib.serve.options import PeerLimits
 from meshlib.serve.wsgi import Environ, StartResponse, WSGIApp
@@ -102,10 +108,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._cannot_accept(exc)
             return
         self.nr_conns += 1
-        config = self.cfg
-        if listener is not self.sockets[0]:
-            config, accepted = self.app.edge_config, EdgeSocket(fileno=accepted.detach())
+        config, lenient = self.cfg, self.app.lenient
+        if self.app.edge_config is not None and listener is self.sockets[-1]:
+            config, lenient = self.app.edge_config, None
+            accepted = EdgeSocket(fileno=accepted.detach())
         guest = Guest(config, accepted, client, listener.getsockname(), self._limits)
+        guest.lenient = lenient
         self._newcomers.admit(guest)
         self._wait_for(guest)
 
@@ -221,6 +229,7 @@ def answered(_worker: Worker, request: Any, _environ: Environ, response: Any) ->
 
 _current = threading.local()
 _EDGE = Connection(None, edge=True)
+_PLAINTEXT = Connection(None, plaintext=True)
 
 
 class Gthread:
@@ -231,6 +240,8 @@ class Gthread:
         sock = environ.get("gunicorn.socket")
         if isinstance(sock, (EdgeSocket, EdgeTlsSocket)):
             return _EDGE
+        if isinstance(sock, PlainSocket):
+            return _PLAINTEXT
         return Connection(peer_of(sock))
 
     def close_after(self, environ: Environ) -> None:

@@ -22,7 +22,7 @@ def authorized(
     """
     claims = NO_CLAIMS
     if options.tokens is not None:
-        found = options.tokens.claims(header, edge=connection.edge)
+        found = options.tokens.claims(header, edge=connection.peer is None)
         if isinstance(found, Refusal):
             options.listener.request_refused(options.service, "token", found.status)
             return claims, found

@@ -10,13 +10,14 @@ import selectors
 import socket
 import ssl
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from gunicorn import http as gunicorn_http
 from gunicorn import sock as gunicorn_sock
 from gunicorn.workers.gthread import TConn
 
 from meshlib.serve.options import PeerLimits
+from meshlib.serve.plaintext import is_handshake
 
 _END_OF_HEAD = b"\r\n\r\n"
 _LINGER = 2.0
@@ -33,8 +34,26 @@ class EdgeTlsSocket(ssl.SSLSocket):
     """The same, with TLS."""
 
 
+class PlainSocket(socket.socket):
+    """A connection without TLS on the mesh's own listener, where that is accepted."""
+
+
+class Lenient(Protocol):
+    """Whether there is plaintext besides TLS at this moment, and how it is served."""
+
+    config: Any
+    """gunicorn's settings for it."""
+
+    @property
+    def accepted(self) -> bool:
+        """At this moment."""
+
+
 class Guest(TConn):  # type: ignore[misc]
     """A connection, and how far it has got without a thread of its own."""
+
+    lenient: Lenient | None = None
+    """None: there is only TLS, or the listener is the edge's."""
 
     def __init__(self, cfg: Any, sock: Any, client: Any, server: Any, limits: PeerLimits) -> None:
         super().__init__(cfg, sock, client, server)
@@ -103,6 +122,8 @@ class Guest(TConn):  # type: ignore[misc]
         self.deadline = self.timeout
 
     def _shake_hands(self) -> None:
+        if self.lenient is not None and not self._shaking and self.lenient.accepted:
+            self._look_at_first_byte(self.lenient)
         if self.cfg.is_ssl and not self._shaking:
             self.sock = gunicorn_sock.ssl_wrap_socket(self.sock, self.cfg)
             self._shaking = True
@@ -113,6 +134,14 @@ class Guest(TConn):  # type: ignore[misc]
         idle = self.limits.head if isinstance(self.sock, EdgeTlsSocket) else self.cfg.keepalive
         if self._shaking:
             self.deadline = time.monotonic() + idle
+
+    def _look_at_first_byte(self, lenient: Lenient) -> None:
+        first = self.sock.recv(1, socket.MSG_PEEK)
+        if first and not is_handshake(first):
+            self.cfg = lenient.config
+            self.sock = PlainSocket(fileno=self.sock.detach())
+            self.sock.settimeout(0)
+            self.deadline = time.monotonic() + self.limits.head
 
     def _take_head(self) -> bool:
         head = self._head

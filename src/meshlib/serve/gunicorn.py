@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from types import FrameType
+from typing import Any, Protocol
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
@@ -33,6 +34,7 @@ from meshlib.serve.gthread import Gthread, Worker, answered
 from meshlib.serve.guest import EdgeTlsSocket
 from meshlib.serve.leave import tell
 from meshlib.serve.options import Lease, Listening, ServeOptions
+from meshlib.serve.plaintext import Plaintext
 from meshlib.serve.sockets import BACKLOG, address_of, listen
 from meshlib.serve.stages import Stage
 from meshlib.serve.wsgi import MeshWSGI, WSGIApp
@@ -61,7 +63,7 @@ def serve_wsgi(app: WSGIApp | MeshWSGI, options: ServeOptions) -> None:
     except MeshError:
         main.close()
         raise
-    arbiter = _Arbiter(site)
+    arbiter = MeshArbiter(site)
     with _signals_restored():
         arbiter.serve()
 
@@ -83,6 +85,7 @@ class _Site(BaseApplication):  # type: ignore[misc]
         self._context: ssl.SSLContext = self.new_context()
         self._up = mmap.mmap(-1, 1)
         self.edge_config: Config | None = None
+        self.lenient: Lenient | None = None
         super().__init__()
 
     @property
@@ -112,6 +115,10 @@ class _Site(BaseApplication):  # type: ignore[misc]
             self.edge_config = Config()
             certfile = "/dev/null" if context else None
             self._set(self.edge_config, certfile=certfile, context=lambda: context)
+
+        if self.options.plaintext is not None:
+            self.lenient = Lenient(self.options.plaintext, Config())
+            self._set(self.lenient.config, certfile=None, context=lambda: None)
 
     def load(self) -> MeshWSGI:
         """Called by gunicorn."""
@@ -150,14 +157,40 @@ class _Site(BaseApplication):  # type: ignore[misc]
             os.kill(worker.ppid, signal.SIGCHLD)  # the signal that does nothing but wake it up
 
 
-class _Arbiter(Arbiter):  # type: ignore[misc]
+class Lenient:
+    """Plaintext besides TLS: whether at this moment, and gunicorn's settings for it."""
+
+    def __init__(self, mode: Plaintext, config: Config) -> None:
+        self._mode, self.config = mode, config
+
+    @property
+    def accepted(self) -> bool:
+        """At this moment."""
+        return self._mode.accepted
+
+
+class Site(Protocol):
+    """What an arbiter must know of what it serves, besides what gunicorn wants of it."""
+
+    mesh: MeshWSGI
+    options: ServeOptions
+    listening: Listening
+
+    @property
+    def worker_up(self) -> bool:
+        """Whether any worker has got as far as serving."""
+
+
+class MeshArbiter(Arbiter):  # type: ignore[misc]
     """Registers, and leaves in the right order."""
 
-    def __init__(self, site: _Site) -> None:
-        self._site = site
+    def __init__(self, site: Site) -> None:
+        self.site = site
         self._lease: Lease | None = None
         self._leaving = False
         self._failure: MeshError | None = None
+        self.code: Any = 0
+        """gunicorn's exit code, once it has ended."""
         super().__init__(site)
 
     def serve(self) -> None:
@@ -168,8 +201,9 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
         except SystemExit as exc:
             if os.getpid() != arbiter:
                 raise
+            self.code = exc.code
             if self._lease is not None:
-                tell(self._lease.close, self._site.options.drain.deregister)
+                tell(self._lease.close, self.site.options.drain.deregister)
             if self._failure is None and exc.code:
                 self._failure = MeshError(
                     "the workers did not start", hint='the reason is in the log "gunicorn.error"'
@@ -180,7 +214,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
     def manage_workers(self) -> None:
         """Called in every turn of the main loop; registers when the first worker is up."""
         super().manage_workers()
-        if self._lease is None and self._site.worker_up and not self._leaving:
+        if self._lease is None and self.site.worker_up and not self._leaving:
             self._register()
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
@@ -190,7 +224,7 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
 
     def handle_term(self) -> None:
         """Leave; a second signal stops at once."""
-        drain, stages = self._site.options.drain, self._site.mesh.stages
+        drain, stages = self.site.options.drain, self.site.mesh.stages
         self._leaving = True
         stages.advance(Stage.LAME_DUCK)
         if self._lease is not None:
@@ -212,13 +246,13 @@ class _Arbiter(Arbiter):  # type: ignore[misc]
         super().kill_worker(pid, signal.SIGUSR2 if sig == signal.SIGTERM else sig)
 
     def _register(self) -> None:
-        where = self._site.listening
+        where = self.site.listening
         try:
-            self._lease = self._site.options.register(where.host, where.port)
+            self._lease = self.site.options.register(where.host, where.port)
         except MeshError as exc:
             self._failure = exc
             raise StopIteration from exc
-        self._site.options.started(where)
+        self.site.options.started(where)
 
     def _hurried_within(self, seconds: float) -> bool:
         """Go on looking after the workers; whether somebody asked to stop at once."""

@@ -19,6 +19,7 @@ from meshlib.observe.events import Listener, Tracer
 from meshlib.runtime import Clock, real_clock
 from meshlib.serve.authorize import Authorization
 from meshlib.serve.limits import Gate
+from meshlib.serve.plaintext import Plaintext
 from meshlib.serve.tokens import Tokens
 from meshlib.trust.bundle import Credentials
 from meshlib.trust.verify import Authorizer
@@ -138,6 +139,8 @@ class AppOptions:
     """Which callers may do what; None: every peer of the mesh may do everything."""
     tokens: Tokens | None = None
     """Checks tokens of end users; None: they are left to the application."""
+    plaintext: Plaintext | None = None
+    """Whether who does not speak TLS is served as well; None: never."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +156,9 @@ class ServeOptions(AppOptions):
     port: int = 0
     """0: any free one."""
     edge: Edge | None = None
+    server: Literal["auto", "uvicorn", "hypercorn"] = "auto"
+    """What runs an ASGI application: uvicorn, or hypercorn, which speaks HTTP/2 as well; auto is
+    uvicorn.  A WSGI application is run by gunicorn."""
     workers: int = 1
     """Processes, for WSGI."""
     threads: int = 8
@@ -171,6 +177,8 @@ class ServeOptions(AppOptions):
     """Called once the instance is registered."""
 
     def __post_init__(self) -> None:
+        if self.server not in {"auto", "uvicorn", "hypercorn"}:
+            raise ConfigError("server", self.server, '"auto", "uvicorn" or "hypercorn"')
         for name, least in ("workers", 1), ("threads", 1), ("keep_alive", 1):
             value = getattr(self, name)
             if value < least:

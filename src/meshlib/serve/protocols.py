@@ -159,10 +159,21 @@ class _Httptools:
         return self._open
 
 
+_BODY = frozenset({b"content-length", b"transfer-encoding"})
+
+
 class _H11:
     """Mixed into the h11 protocol."""
 
     conn: Any
+    headers: list[tuple[bytes, bytes]]
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        # the protocol hands the head on and keeps the body, for which the other would wait
+        if any(name in _BODY and value != b"0" for name, value in self.headers):
+            self.send_400_response("an upgrade has no body")  # type: ignore[attr-defined]
+        else:
+            super().handle_websocket_upgrade(event)  # type: ignore[misc]
 
     def head_is_open(self) -> bool:
         import h11  # noqa: PLC0415 - one of two
@@ -170,19 +181,43 @@ class _H11:
         return self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
 
 
+class FromPlaintext(FromEdge):
+    """Of the mesh's listener, without TLS, where that is accepted: as little known as the edge."""
+
+    def known_of(self, transport: asyncio.BaseTransport) -> Connection:
+        """Nothing, but where it came."""
+        del transport
+        return Connection(None, plaintext=True)
+
+
 def protocol_class(options: ServeOptions, known: type[Known]) -> type[asyncio.Protocol]:
     """uvicorn's protocol for the chosen parser, of this listener.  Raises ConfigError."""
-    newcomers: Newcomers[Known] = Newcomers(
-        options.limits.newcomers, lambda protocol: protocol.transport.abort()
-    )
-    own = {"limits": options.limits, "newcomers": newcomers}
     if chosen("http", options.http, fast="httptools", slow="h11") == "httptools":
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # noqa: PLC0415
 
-        return type("MeshHttpTools", (_Httptools, known, HttpToolsProtocol), own)
+        return extended(HttpToolsProtocol, options.limits, known)
     from uvicorn.protocols.http.h11_impl import H11Protocol  # noqa: PLC0415 - one of two
 
-    return type("MeshH11", (_H11, known, H11Protocol), own)
+    return extended(H11Protocol, options.limits, known)
+
+
+def extended(base: type[Any], limits: PeerLimits, known: type[Known]) -> type[asyncio.Protocol]:
+    """A protocol of uvicorn's, or one made of it, for this listener.
+
+    Raises ConfigError for any other.
+    """
+    for parser in base.__mro__:
+        mixin = _MIXINS.get(parser.__name__)
+        if mixin is not None and parser.__module__.startswith("uvicorn."):
+            newcomers: Newcomers[Known] = Newcomers(
+                limits.newcomers, lambda protocol: protocol.transport.abort()
+            )
+            own = {"limits": limits, "newcomers": newcomers}
+            return type(f"Mesh{base.__name__}", (mixin, known, base), own)
+    raise ConfigError("http", base.__name__, '"auto", "h11" or "httptools"')
+
+
+_MIXINS = {"HttpToolsProtocol": _Httptools, "H11Protocol": _H11}
 
 
 def chosen(field: str, choice: str, *, fast: str, slow: str) -> str:

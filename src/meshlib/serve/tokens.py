@@ -44,6 +44,9 @@ class KeySource(Protocol):
     def unknown_key(self, provider: JwtProviderConfig) -> None:
         """A token was signed with a key that is not among them."""
 
+    def close(self) -> None:
+        """Follow none any more."""
+
 
 SCHEME = "bearer"
 
@@ -123,7 +126,8 @@ class Tokens:
         source: Callable[[], KeySource],
         unix: Clock = time.time,
     ) -> None:
-        self._source, self._unix, self._config = source, unix, config
+        self._make, self._unix, self._config = source, unix, config
+        self._made: KeySource | None = None
         self._rules = config.map(self._compiled)
 
     def claims(self, header: Callable[[str], str | None], *, edge: bool) -> Claims | Refusal:
@@ -140,11 +144,17 @@ class Tokens:
             return found
         return MISSING if edge or config.required == "always" else found
 
+    def close(self) -> None:
+        """Follow no keys any more."""
+        if self._made is not None:
+            self._made.close()
+
     def _compiled(self, config: ServingConfig) -> tuple[JwtConfig, _Rules | _Unusable] | None:
         if config.jwt is None:
             return None
         try:
-            return config.jwt, _Rules(config.jwt, self._source(), self._unix)
+            self._made = self._made or self._make()
+            return config.jwt, _Rules(config.jwt, self._made, self._unix)
         except ConfigError as exc:
             log.error("tokens of end users cannot be checked: %s", exc)  # noqa: TRY400
             return config.jwt, _Unusable(config.jwt)

@@ -12,29 +12,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Generator
-from types import FrameType
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from meshlib.errors import MeshError
-from meshlib.serve.acceptor import Acceptor
+from meshlib.serve.acceptor import Acceptor, Lenient
 from meshlib.serve.asgi import ASGIApp, MeshASGI
 from meshlib.serve.edge import edge_context
-from meshlib.serve.leave import tell
-from meshlib.serve.options import Lease, Listening, ServeOptions
-from meshlib.serve.protocols import FromEdge, FromMesh, Known, chosen, protocol_class
-from meshlib.serve.sockets import BACKLOG, address_of, listen
+from meshlib.serve.options import ServeOptions
+from meshlib.serve.protocols import (
+    FromEdge,
+    FromMesh,
+    FromPlaintext,
+    Known,
+    chosen,
+    protocol_class,
+)
+from meshlib.serve.sockets import BACKLOG, listen
 from meshlib.serve.stages import Stage
+from meshlib.serve.tenure import Tenure
 from meshlib.trust.tls import MeshContext
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+if TYPE_CHECKING:
+    from uvicorn.server import ServerState
+
 _GOODBYE = 1.0
 """Seconds for the peer's half of TLS's goodbye and for the last bytes of the last answer.  A client
 with an idle pool does not say goodbye before it uses the connection again; asyncio waits 30 s."""
@@ -75,11 +82,11 @@ class AsgiServer(uvicorn.Server):
         self._app, self._options = app, options
         self._main, self._side = main, side
         self._edge_config = _edge_config(app, options)
-        self._lease: Lease | None = None
+        self._plain_config = None
+        if options.plaintext is not None:
+            self._plain_config = _config(app, options, FromPlaintext, None)
+        self._tenure = Tenure(options, app.stages, self._stop_at_once)
         self._failure: MeshError | None = None
-        self._signals = 0
-        self._leaving: asyncio.Event | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
@@ -101,28 +108,24 @@ class AsgiServer(uvicorn.Server):
 
     def stop(self) -> None:
         """Begin to leave, or with a second call stop at once.  For any thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._asked_to_stop)
+        self._tenure.ask()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application and listen, on both listeners."""
-        self._loop, self._leaving = asyncio.get_running_loop(), asyncio.Event()
         self._task = asyncio.current_task()
+        self._tenure.begin()
         del sockets
         await super().startup([])
-        self._accept(self._main, self.config)
+        self._accept(self._main, self.config, self._lenient())
         if self._side is not None and self._edge_config is not None:
             self._edge_config.load()
             self._accept(self._side, self._edge_config)
 
     async def main_loop(self) -> None:
         """Register, serve until asked to stop, and drain."""
-        assert self._leaving is not None  # noqa: S101 - made by startup
         ticks = asyncio.create_task(super().main_loop())
         try:
-            await self._register()
-            await self._leaving.wait()
-            await self._drain()
+            await self._tenure.hold(self._main, self._side)
         except MeshError as exc:
             self._failure = exc
         self.should_exit = True
@@ -131,87 +134,57 @@ class AsgiServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close idle connections, finish what is in flight, end the lease."""
         self._app.stages.advance(Stage.CLOSING)
-        goodbye = asyncio.create_task(self._cut_goodbyes_short())
+        goodbye = asyncio.create_task(cut_goodbyes_short(self.server_state))
         await super().shutdown(sockets)
         goodbye.cancel()
-        if self._lease is not None:
-            await asyncio.to_thread(tell, self._lease.close, self._options.drain.deregister)
+        await self._tenure.end()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Leave on SIGTERM and SIGINT, for as long as the server runs."""
-        if threading.current_thread() is not threading.main_thread():
+        with self._tenure.signals():
             yield
-            return
-        before = {each: signal.signal(each, self.handle_exit) for each in _SIGNALS}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Hear a signal; after the second one a third finds nobody in its way."""
-        del sig, frame
-        self._signals += 1
-        if self._signals > 1:
-            for each in _SIGNALS:
-                signal.signal(each, signal.SIG_DFL)
-        self.stop()
-
-    async def _register(self) -> None:
-        host, port = address_of(self._main)
-        self._lease = await asyncio.to_thread(self._options.register, host, port)
-        side = address_of(self._side) if self._side is not None else None
-        self._options.started(Listening(host, port, side))
-
-    async def _drain(self) -> None:
-        drain, stages = self._options.drain, self._app.stages
-        if self.force_exit:
-            return
-        stages.advance(Stage.LAME_DUCK)
-        if self._lease is not None:
-            await asyncio.to_thread(tell, self._lease.drain, drain.deregister)
-        self._leaving = asyncio.Event()  # from now on: hurry
-        if not self.force_exit:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._leaving.wait(), drain.lame_duck)
-
-    async def _cut_goodbyes_short(self) -> None:
-        """Abort what is left of the connections once every answer is out."""
-        while self.server_state.tasks:
-            await asyncio.wait(self.server_state.tasks)
-        await asyncio.sleep(_GOODBYE)
-        self._abort_connections()
-
-    def _abort_connections(self) -> None:
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-
-    def _asked_to_stop(self) -> None:
-        assert self._leaving is not None  # noqa: S101 - there is a loop, so startup has begun
-        if self._app.stages.draining or self._leaving.is_set():
-            self._stop_at_once()
-        self._leaving.set()
 
     def _stop_at_once(self) -> None:
         self.force_exit = True
-        self._app.stages.advance(Stage.CLOSING)
         if not self.started and self._task is not None:
             self._task.cancel()
-        self._abort_connections()
+        abort_connections(self.server_state)
         for task in list(self.server_state.tasks):
             task.cancel()
 
-    def _accept(self, listening: socket.socket, config: uvicorn.Config) -> None:
-        def protocol() -> asyncio.Protocol:
-            return config.http_protocol_class(  # type: ignore[call-arg]
-                config=config, server_state=self.server_state, app_state=self.lifespan.state
-            )
-
-        limits = self._options.limits
-        acceptor: Any = Acceptor(listening, protocol, config.ssl, limits)
+    def _accept(
+        self, listening: socket.socket, config: uvicorn.Config, lenient: Lenient | None = None
+    ) -> None:
+        limits, protocol = self._options.limits, partial(self._protocol, config)
+        acceptor: Any = Acceptor(listening, protocol, config.ssl, limits, lenient)
         self.servers.append(acceptor)
+
+    def _lenient(self) -> Lenient | None:
+        config, mode = self._plain_config, self._options.plaintext
+        if config is None or mode is None:
+            return None
+        config.load()
+        return Lenient(mode, partial(self._protocol, config))
+
+    def _protocol(self, config: uvicorn.Config) -> asyncio.Protocol:
+        return config.http_protocol_class(  # type: ignore[call-arg]
+            config=config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+
+async def cut_goodbyes_short(state: ServerState) -> None:
+    """Abort what is left of the connections once every answer is out."""
+    while state.tasks:
+        await asyncio.wait(state.tasks)
+    await asyncio.sleep(_GOODBYE)
+    abort_connections(state)
+
+
+def abort_connections(state: ServerState) -> None:
+    """End all connections at once."""
+    for connection in list(state.connections):
+        connection.transport.abort()
 
 
 def _config(

@@ -83,7 +83,7 @@ class Visit:
         if log.isEnabledFor(logging.INFO):
             log.info(
                 "peer=%s method=%s path=%s status=%d ms=%.1f",
-                _caller(self._inbound.peer, edge=self._inbound.edge),
+                _caller(self._inbound.peer) or self._inbound.caller,
                 self._inbound.method,
                 self._inbound.path,
                 status,
@@ -102,7 +102,7 @@ def log_refusal(refusal: Refusal, method: str, head: Head, peer: Identity | None
     """One line, for a request the application never sees."""
     log.warning(
         "peer=%s method=%s path=%r status=%d refused=%r",
-        _caller(peer, edge=False),
+        _caller(peer) or "-",
         method,
         head.target,
         refusal.status,
@@ -110,7 +110,5 @@ def log_refusal(refusal: Refusal, method: str, head: Head, peer: Identity | None
     )
 
 
-def _caller(peer: Identity | None, *, edge: bool) -> str:
-    if peer is not None:
-        return peer.service or peer.spiffe_id
-    return "(edge)" if edge else "-"
+def _caller(peer: Identity | None) -> str:
+    return "" if peer is None else peer.service or peer.spiffe_id

@@ -25,7 +25,7 @@ from meshlib.serve.admission import (
     Refusal,
     claims_identity,
 )
-from meshlib.serve.context import CARRIED, TOO_LATE, context_of
+from meshlib.serve.context import CARRIED, TOO_LATE, context_of, continues
 from meshlib.serve.gated import GatedWSGI
 from meshlib.serve.guarded import authorized
 from meshlib.serve.health import HEADERS, health_page
@@ -72,7 +72,7 @@ class MeshWSGI:
         self.transport: Transport = ForeignServer()
         """Set by the server, before its first request."""
         self._options = options
-        self._admission = Admission(options.credentials, options.unix)
+        self._admission = Admission(options.credentials, options.unix, options.plaintext)
         self.gate = options.gate
         """How much is let in; the server tells it how many processes share it."""
         self._gated = None if self.gate is None else GatedWSGI(app, self.gate)
@@ -103,13 +103,13 @@ class MeshWSGI:
         connection: Connection,
         target: str,
     ) -> Iterable[bytes]:
-        context = context_of(self._options, _carried(environ), edge=connection.edge)
+        context = context_of(self._options, _carried(environ), edge=connection.peer is None)
         priority = parse_priority(environ.get(_PRIORITY))
         _remove_claims(environ)
         environ["mesh.peer"] = connection.identity
         environ["mesh.edge"] = connection.edge
         environ["mesh.priority"] = ORDINARY if connection.identity is None else priority
-        inbound = _inbound(environ, connection, target)
+        inbound = _inbound(environ, connection, target, continued=continues(context))
         claims, denied = self._authorized(connection, inbound)
         environ["mesh.claims"] = dict(claims)
         visit = Visit(self._options, inbound, context)
@@ -254,7 +254,7 @@ def _remove_claims(environ: Environ) -> None:
             del environ[key]
 
 
-def _inbound(environ: Environ, connection: Connection, target: str) -> Inbound:
+def _inbound(environ: Environ, connection: Connection, target: str, *, continued: bool) -> Inbound:
     return Inbound(
         environ["REQUEST_METHOD"],
         target,
@@ -262,6 +262,8 @@ def _inbound(environ: Environ, connection: Connection, target: str) -> Inbound:
         connection.identity,
         (environ.get("REMOTE_ADDR", ""), int(environ.get("REMOTE_PORT") or 0)),
         connection.edge,
+        connection.plaintext,
+        continued,
     )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import signal
 import ssl
 import subprocess
@@ -22,22 +21,38 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
-from socket import create_connection
+from socket import create_connection, socket
 from typing import Any
 
 import meshlib
+from meshlib.config import ServingConfig
 from meshlib.observe.passthrough import Passthrough
 from meshlib.observe.quiet import Quiet
+from meshlib.route.match import PathTest
+from meshlib.route.text import How, Text
 from meshlib.serve import serve
+from meshlib.serve.authorize import Authorization
 from meshlib.serve.options import DrainConfig, Listening, ServeOptions
 from meshlib.testing.arena import Arena
+from meshlib.testing.carried import carried, carry
 from meshlib.testing.evil import PATIENCE
 from meshlib.trust.bundle import Credentials
+from meshlib.trust.intention import Intention, IntentionSet
+from meshlib.trust.permission import Permission
 from meshlib.trust.verify import member_of
 from meshlib.watch import Watch
 
-NAMES = ["h11-asyncio", "h11-uvloop", "httptools-asyncio", "httptools-uvloop", "gthread"]
+WEBSOCKETS = {
+    "h11-asyncio": "wsproto",
+    "h11-uvloop": "websockets",
+    "httptools-asyncio": "websockets-sansio",
+    "httptools-uvloop": "auto",
+}
+"""What speaks websockets under uvicorn, by the parser and the loop beside it."""
+NAMES = [*WEBSOCKETS, "hypercorn-asyncio", "hypercorn-uvloop", "gthread"]
 DAY = 86400.0
+FORBIDDEN = frozenset({"DELETE"})
+"""Methods that the good peer may not use; nor may it ask for anything below `/admin`."""
 _ORDERS = frozenset({"/calls", "/rotate", "/skew"})
 
 
@@ -140,8 +155,19 @@ class _World:
             started=started,
             drain=DrainConfig(lame_duck=0, grace=5),
             unix=self.unix,
+            authorization=self._authorization(),
             **more,
         )
+
+    def _authorization(self) -> Authorization:
+        refused = (
+            Permission(allow=False, path=PathTest(Text(How.PREFIX, "/admin"))),
+            Permission(allow=False, path=PathTest(Text(How.PREFIX, "/")), methods=FORBIDDEN),
+        )
+        rule = Intention("front", "me", permissions=refused)
+        known = Watch(IntentionSet("me", (rule,), allow=True), ready=True)
+        serving = Watch(ServingConfig(), ready=True)
+        return Authorization("me", known, serving, self.credentials, Quiet())
 
 
 class _Lease:
@@ -151,18 +177,17 @@ class _Lease:
 
 
 @contextmanager
-def uvicorn_site(
+def asgi_site(
     arena: Arena, http: str, loop: str, client: ssl.SSLContext, **more: Any
 ) -> Iterator[Site]:
-    """uvicorn in a thread."""
-    from meshlib.serve.asgi import MeshASGI  # noqa: PLC0415 - only who serves it has uvicorn
-    from meshlib.serve.sockets import listen  # noqa: PLC0415
-    from meshlib.serve.uvicorn import AsgiServer  # noqa: PLC0415
+    """uvicorn with that parser, or hypercorn, in a thread."""
+    from meshlib.serve.sockets import listen  # noqa: PLC0415 - only who serves it has uvicorn
 
     world, ready = _World(arena.credentials()), threading.Event()
-    options = world.options(lambda _: ready.set(), http=http, loop=loop, **more)
+    choice = {"server": http} if http == "hypercorn" else {"http": http}
+    options = world.options(lambda _: ready.set(), **choice, loop=loop, **more)
     with listen("127.0.0.1", 0, field="port") as listening:
-        server = AsgiServer(MeshASGI(world.asgi, options), options, listening)  # type: ignore[arg-type]
+        server = _asgi_server(world, options, listening)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
         if not ready.wait(PATIENCE):
@@ -174,11 +199,24 @@ def uvicorn_site(
         thread.join(PATIENCE)
 
 
+def _asgi_server(world: _World, options: ServeOptions, listening: socket) -> Any:
+    from meshlib.serve.asgi import MeshASGI  # noqa: PLC0415
+    from meshlib.serve.hypercorn import HypercornServer  # noqa: PLC0415
+    from meshlib.serve.uvicorn import AsgiServer  # noqa: PLC0415
+
+    app: Any = world.asgi
+    if options.server == "hypercorn":
+        return HypercornServer(MeshASGI(app, options), options, listening)
+    server = AsgiServer(MeshASGI(app, options), options, listening)
+    server.config.ws = WEBSOCKETS[f"{options.http}-{options.loop}"]
+    return server
+
+
 @contextmanager
 def gunicorn_site(arena: Arena, folder: Path, client: ssl.SSLContext) -> Iterator[Site]:
     """gunicorn in processes of its own; `folder` is a private one."""
     file = folder / "credentials"
-    file.write_bytes(pickle.dumps(arena.credentials()))
+    carry(arena.credentials(), file)
     environ = {**os.environ, "PYTHONPATH": str(Path(meshlib.__file__).parents[1])}
     with subprocess.Popen(  # noqa: S603 - a program of ours
         [sys.executable, "-m", __name__, str(file)],
@@ -197,8 +235,8 @@ def gunicorn_site(arena: Arena, folder: Path, client: ssl.SSLContext) -> Iterato
 
 
 def main(credentials: str) -> None:
-    """Serve the WSGI application with the credentials pickled in a file, and tell the address."""
-    world = _World(pickle.loads(Path(credentials).read_bytes()))  # noqa: S301 - of our parent
+    """Serve the WSGI application with the credentials in a file, and tell the address."""
+    world = _World(carried(Path(credentials)))
 
     def started(where: Listening) -> None:
         os.write(1, json.dumps([where.host, where.port]).encode() + b"\n")

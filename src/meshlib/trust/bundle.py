@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NoReturn, SupportsIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,11 @@ class LeafCert:
     """Unix time, seconds."""
     not_after: float
     """Unix time, seconds."""
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse: what is pickled or copied goes where nobody looks after the key."""
+        del protocol
+        raise TypeError("a LeafCert holds a private key: it is neither pickled nor copied")
 
 
 @dataclass(frozen=True, slots=True)

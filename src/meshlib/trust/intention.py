@@ -15,7 +15,8 @@ If none does, the *default* decides, never an intention of lower precedence
 (Consul, agent/xds/rbac.go, `removeSourcePrecedence`).
 
 Where this code has to choose, it refuses.  A caller whose identity names no service of ours is
-let in only if both the intention for `*` and the default would; a path that can be read in two
+let in only if both the intention for `*` and the default would, unless an intention names its
+SPIFFE id, which takes the place of a name; a path that can be read in two
 ways is refused by an intention that asks for paths; before anything is known nobody is let in.
 """
 
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from meshlib.trust.permission import Permission, Request, TokenTest, all_pass
+from meshlib.trust.spiffe import SCHEME
 
 ANYBODY = "*"
 """Every service, as a source or a destination."""
@@ -103,6 +105,8 @@ class IntentionSet:
     strangers: bool = True
     """False: whoever is of no service of this mesh is not let in, as rules about some are known
     that cannot be told apart here."""
+    _named: Mapping[tuple[str, str], Intention] = field(init=False, repr=False, compare=False)
+    _ids: frozenset[str] = field(init=False, repr=False, compare=False)
     _by_source: dict[str, _Rule] = field(init=False, repr=False, compare=False)
     _anybody: _Rule = field(init=False, repr=False, compare=False)
 
@@ -111,18 +115,41 @@ class IntentionSet:
         named = {(each.source, each.destination): each for each in reversed(self.intentions)}
         anybody = _rule(_best(named, ANYBODY, self.destination), default)
         sources = {source for source, there in named if there in {ANYBODY, self.destination}}
+        ids = {each for each in sources if each.startswith(SCHEME)}
+        # whoever is only meant by a rule for everybody stays a stranger
+        ids = {each for each in ids if _source(_best(named, each, self.destination)) == each}
+        sources = {each for each in sources if each in ids or not each.startswith(SCHEME)}
         rules = {each: _rule(_best(named, each, self.destination), default) for each in sources}
         rules[""] = _for_strangers(anybody, default) if self.strangers else _UNTOLD
+        object.__setattr__(self, "_named", named)
+        object.__setattr__(self, "_ids", frozenset(ids))
         object.__setattr__(self, "_by_source", rules)
         object.__setattr__(self, "_anybody", anybody)
 
     def decide(self, source: str, request: Request) -> Decision:
         """Whether a request of the service `source` is let in.
 
-        `source` is empty for somebody whose identity is none of a service of this mesh.
+        `source` is what `known_as` says: empty for somebody whose identity is none of a service of
+        this mesh.
         """
-        rule = self._by_source.get(source, self._anybody)
+        rule = self._by_source.get(source)
+        if rule is None:
+            rule = self._by_source[""] if source.startswith(SCHEME) else self._anybody
         return rule if isinstance(rule, Decision) else rule(request)
+
+    def known_as(self, spiffe_id: str, service: str) -> str:
+        """The source that a caller is: its id if an intention names that, and else `service`.
+
+        `service` is empty for one that is none of this mesh.  Of intentions for both the one with
+        the higher precedence counts, and with the same the one for the id.
+        """
+        if spiffe_id not in self._ids:
+            return service
+        by_id = _best(self._named, spiffe_id, self.destination)
+        by_name = _best(self._named, service, self.destination) if service else None
+        if by_id and by_name and by_name.precedence > by_id.precedence:
+            return service
+        return spiffe_id
 
     @classmethod
     def unknown(cls, destination: str) -> IntentionSet:
@@ -140,6 +167,10 @@ def _best(
             if found is not None:
                 return found
     return None
+
+
+def _source(intention: Intention | None) -> str:
+    return intention.source if intention else ""
 
 
 def _rule(intention: Intention | None, default: Decision) -> _Rule:

@@ -3,9 +3,10 @@ One reading of a request's path, for whoever decides by it.
 
 A rule about `/admin` is worth nothing if `/%61dmin` or `/x/../admin` reaches the same handler.  So
 a rule sees the path decoded, as applications do, and a path that two programs read differently
-(encoded slashes, backslashes, dot segments, empty segments) has no reading at all: whoever
-decides by paths refuses it.  Consul's proxies normalise such paths instead (CVE-2024-10005); behind
-a proxy that is enough, but here the application would still see the path as it was sent.
+(encoded slashes, backslashes, dot segments, empty segments, what is encoded twice) has no reading
+at all: whoever decides by paths refuses it.  Consul's proxies normalise such paths instead
+(CVE-2024-10005); behind a proxy that is enough, but here the application would still see the path
+as it was sent.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ LONGEST_REMEMBERED = 256
 
 _SUSPECT = re.compile(r"[%\\]|//|/\.|[\x00-\x20\x7f-\U0010ffff]")
 """Cheap to search for; a path without any of it is its own reading."""
-_AMBIGUOUS = re.compile(r"[\\\x00-\x1f\x7f]|//|/\.\.?(?:/|$)")
+_AMBIGUOUS = re.compile(r"[\\\x00-\x1f\x7f]|//|/\.\.?(?:/|$)|%[0-9A-Fa-f]{2}")
 _ENCODED_SLASH = re.compile(r"%(?:2f|5c)", re.IGNORECASE)
 _ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 

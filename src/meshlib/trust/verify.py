@@ -9,6 +9,7 @@ domain, so that a federated domain can vouch for its members and for nobody else
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -28,12 +29,13 @@ Authorizer: TypeAlias = Callable[[SpiffeId], bool]
 
 ExtensionT = TypeVar("ExtensionT", bound=x509.ExtensionType)
 
-_UNREADABLE = (
+UNREADABLE = (
     ValueError,
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
+"""What cryptography raises for a certificate that it cannot make sense of."""
 
 
 class Untrusted(Exception):
@@ -51,11 +53,14 @@ class Peer:
     """Unix time, seconds, at which the first certificate of its chain ends."""
     anchor: bytes = field(default=b"", repr=False)
     """The root, DER, that vouched for it in this handshake."""
+    foreign: bool = False
+    """Whether it is of another trust domain: its service is none of ours, whatever its name."""
 
     @property
     def identity(self) -> Identity:
         """What the application sees."""
-        return Identity(str(self.spiffe_id), spiffe.service_of(self.spiffe_id))
+        service = "" if self.foreign else spiffe.service_of(self.spiffe_id)
+        return Identity(str(self.spiffe_id), service)
 
     def still_trusted(self, credentials: Credentials, now_unix: float) -> bool:
         """Whether a handshake now could still succeed.
@@ -80,12 +85,12 @@ def member_of(trust_domain: str) -> Authorizer:
 
 
 def fellows_of(credentials: Watch[Credentials]) -> Authorizer:
-    """Authorize everybody of the trust domain that one's own leaf is of at the time."""
+    """Authorize everybody of the trust domains that are trusted at the time.
 
-    def allowed(spiffe_id: SpiffeId) -> bool:
-        return spiffe_id.trust_domain == spiffe.parse(credentials.value.leaf.spiffe_id).trust_domain
-
-    return allowed
+    These are one's own and those it is federated with; intentions know members of the latter as
+    strangers.
+    """
+    return lambda spiffe_id: spiffe_id.trust_domain in credentials.value.bundles
 
 
 def verify_peer(
@@ -94,9 +99,11 @@ def verify_peer(
     credentials: Credentials,
     authorize: Authorizer,
     now_unix: float,
+    known_until: float = math.inf,
 ) -> Peer:
     """Apply every rule; `chain` is what OpenSSL verified, leaf first, empty if it verified none.
 
+    `known_until` is its end, where that is known to be earlier than what `chain` shows of it.
     Raises Untrusted.
     """
     if not der:
@@ -105,8 +112,11 @@ def verify_peer(
     anchor = _own_anchor(peer, chain, credentials)
     if not authorize(peer.spiffe_id):
         raise Untrusted(f"the peer is {peer.spiffe_id}, which is not who is expected here")
-    until = min(peer.not_after, *map(_end_of, chain))
-    return Peer(peer.spiffe_id, peer.der, until, anchor)
+    until = min(known_until, peer.not_after, *map(_end_of, chain))
+    if now_unix > until:
+        raise Untrusted(f"a certificate of the peer's chain ended {now_unix - until:.0f} s ago")
+    ours = credentials.leaf.spiffe_id.startswith(f"{spiffe.SCHEME}{peer.spiffe_id.trust_domain}/")
+    return Peer(peer.spiffe_id, peer.der, until, anchor, foreign=not ours)
 
 
 def check_leaf(der: bytes, now_unix: float) -> Peer:
@@ -114,7 +124,7 @@ def check_leaf(der: bytes, now_unix: float) -> Peer:
     try:
         certificate = x509.load_der_x509_certificate(der)
         extensions = certificate.extensions
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise Untrusted(f"the peer's certificate cannot be read: {exc}") from exc
     _check_dates(certificate, now_unix)
     spiffe_id = _only_id(extensions)

@@ -181,3 +181,16 @@ def test_issue_for_no_service(made, service):
     """A name that no service can have is refused."""
     result = made("issue", "--csr", "-", service, stdin=csr())
     assert (1, "") == (result.exit_code, result.stdout)
+
+
+def test_federation(made, home, tmp_path):
+    """The roots that one mesh prints another one trusts, until told otherwise."""
+    theirs = tmp_path / "theirs.pem"
+    theirs.write_text(made("bundle").stdout)
+    assert (
+        "partner.org is trusted with 1 roots\n" == made("trust", "partner.org", str(theirs)).stdout
+    )
+    assert theirs.read_text() == (home / "bundles" / "partner.org.pem").read_text()
+    assert "partner.org is trusted no longer\n" == made("distrust", "partner.org").stdout
+    assert "it was so already\n" == made("distrust", "partner.org").stdout
+    assert 1 == made("trust", "meshlib.local", str(theirs)).exit_code

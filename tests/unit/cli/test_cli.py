@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 
 import click
@@ -117,6 +118,18 @@ def test_a_split_is_written_and_seen(run):
     assert (0, "backend: v1 90 %, v2 10 %\n") == (result.exit_code, result.output)
     assert 0 == run("split", "backend", "v1=50", "v2=50").exit_code
     assert "no instance" in run("services").output
+
+
+def test_a_permissive_service_is_marked(run, tmp_path):
+    """Whoever lists services sees which of them take plaintext; a strict one is not mentioned."""
+    policy = tmp_path / "policy.json"
+    for mode, told in ("permissive", True), ("strict", False):
+        body = {"Kind": "traffic-policy", "Name": "backend", "Serving": {"Mtls": mode}}
+        policy.write_text(json.dumps(body))
+        assert 0 == run("apply", str(policy)).exit_code
+        assert told is (
+            "plaintext is accepted besides mutual TLS by backend" in run("services").output
+        )
 
 
 class Discovery:

@@ -139,13 +139,27 @@ def test_an_unknown_kind_lists_the_known(run):
         assert (1, True) == (code, "service-intentions" in output)
 
 
+HERE = "  with the default allow; if web has a default_intentions of its own, say --default\n"
+"""What a check says of the default, where nobody has told it."""
+
+
+def test_check_is_told_the_default_of_the_service(run):
+    """The service's own default is asked for by a flag, and the answer says which was used."""
+    code, output = run("authz", "check", "api", "web", "--default", "deny")
+    assert (1, "  with the default deny") == (code, output.splitlines()[1])
+    assert "default is to deny" in output
+    code, output = run("authz", "check", "api", "web", "--default", "allow")
+    assert (0, "  with the default allow") == (code, output.splitlines()[1])
+
+
 def test_allow_deny_and_check(run):
     """The answer follows the rules and names the one that decides; the exit code is the answer."""
-    assert (0, "allowed: the default is to allow: no intention says otherwise\n") == run(
+    assert (0, "allowed: the default is to allow: no intention says otherwise\n" + HERE) == run(
         "authz", "check", "api", "web"
     )
     assert (0, "* may not call web\n") == run("deny", "*", "web")
-    assert (1, "denied: the intention * -> web says deny\n") == run("authz", "check", "api", "web")
+    denied = "denied: the intention * -> web says deny\n" + HERE
+    assert (1, denied) == run("authz", "check", "api", "web")
     assert (0, "api may call web\n") == run("allow", "api", "web")
     assert (0, "api may call web; it was so already\n") == run("allow", "api", "web")
     code, output = run("deny", "api", "web", "--path", "/admin/*", "--header", "x-debug")
@@ -154,7 +168,7 @@ def test_allow_deny_and_check(run):
     asked = "authz", "check", "api", "web", "POST"
     assert 0 == run(*asked, "/admin/x")[0]
     code, output = run(*asked, "/admin/x?y", "--header", "X-Debug=1")
-    assert (1, "denied: permission 1 of api -> web says deny\n") == (code, output)
+    assert (1, "denied: permission 1 of api -> web says deny\n" + HERE) == (code, output)
     assert 1 == run(*asked, "//admin/x", "--header", "x-debug=1")[0]
 
 

@@ -79,6 +79,7 @@ def test_what_consul_writes_beside_is_accepted():
     [
         ({"Name": "", "Action": "allow"}, "Sources[0].Name", ""),
         ({"Name": "fro*", "Action": "allow"}, "Sources[0].Name", "fro*"),
+        ({"Name": "spiffe://a.b", "Action": "allow"}, "Sources[0].Name", "spiffe://a.b"),
         ({"Name": "api"}, "Sources[0].Action", None),
         ({"Name": "api", "Action": "alow"}, "Sources[0].Action", "alow"),
         ({"Name": "api", "Action": "allow", "Permissions": [READ]}, "Sources[0].Action", "allow"),

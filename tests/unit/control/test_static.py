@@ -167,11 +167,38 @@ def test_unusable_edit_changes_nothing(
     followed.close()
     file.write_text('services.backend = ["nowhere"]')
     with caplog.at_level(logging.WARNING, logger="meshlib.control"):
-        followed.poll_once()
-        followed.poll_once()
+        for _ in range(4):
+            followed.poll_once()
     assert ("backend",) == followed.services()
     assert 2 == len(endpoints(followed.endpoints("backend")))
     assert 1 == caplog.text.count("nowhere")
+
+
+def test_a_file_is_not_taken_while_it_is_written(file: Path, followed: StaticDiscovery) -> None:
+    """Every beginning of a file is passed over, though it may be one: only what stays is taken."""
+    followed.close()
+    whole = 'services.backend = ["127.0.0.1:9"]\nservices.other = ["127.0.0.1:8"]\n'
+    for written in range(len(whole)):
+        file.write_text(whole[:written])
+        followed.poll_once()
+        assert 2 == len(endpoints(followed.endpoints("backend")))
+    file.write_text(whole)
+    followed.poll_once()
+    followed.poll_once()
+    assert ("backend", "other") == followed.services()
+
+
+def test_an_emptied_file_changes_nothing(
+    file: Path, followed: StaticDiscovery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who saves a file empties it first: that is never the new state, however long it lasts."""
+    followed.close()
+    file.write_text("")
+    with caplog.at_level(logging.WARNING, logger="meshlib.control"):
+        for _ in range(4):
+            followed.poll_once()
+    assert ("backend",) == followed.services()
+    assert 1 == len(caplog.records)
 
 
 def test_vanished_file(file: Path, followed: StaticDiscovery) -> None:

@@ -33,9 +33,11 @@ def call(**fields):
     return Call("shop", target=Target("shop", "v1"), route="default", **fields)
 
 
-def inbound(peer=PEER, *, edge=False, **headers):
+def inbound(peer=PEER, *, edge=False, continued=False):
     """A served request."""
-    return Inbound("GET", "/", headers, None if edge else peer, ("127.0.0.1", 1), edge)
+    return Inbound(
+        "GET", "/", {}, None if edge else peer, ("127.0.0.1", 1), edge, continued=continued
+    )
 
 
 @pytest.fixture
@@ -151,7 +153,7 @@ def test_where_trees_begin(metrics, values):
     """At the edge, with a call made for nobody, with a peer that brings no credit; else nowhere."""
     metrics.request_served("shop", inbound(edge=True), 200, 0.1)
     metrics.request_served("shop", inbound(), 200, 0.1)
-    metrics.request_served("shop", inbound(**{"x-mesh-retry-credit": "0"}), 200, 0.1)
+    metrics.request_served("shop", inbound(continued=True), 200, 0.1)
     metrics.call_finished(call(), 200, 0.1)
     metrics.call_finished(call(context=object()), 200, 0.1)
     found = values(metrics)
@@ -201,6 +203,6 @@ def test_amplification_of_a_process(metrics, values):
     """The gauge is this process's own part: extra attempts a request that came in."""
     assert ("meshlib_request_amplification",) not in values(metrics)
     for _ in range(4):
-        metrics.request_served("shop", inbound(**{"x-mesh-retry-credit": "1"}), 200, 0.1)
+        metrics.request_served("shop", inbound(continued=True), 200, 0.1)
     metrics.call_finished(call(extra=1, context=object()), 200, 0.1)
     assert 1.25 == values(metrics)["meshlib_request_amplification",]

@@ -122,3 +122,18 @@ def test_after_the_request_its_context_is_gone(tracer, spans):
     tracer.call(Call("stock")).end(status=200)
     served, later = spans.get_finished_spans()
     assert served.context.trace_id != later.context.trace_id
+
+
+def test_baggage_goes_on_to_every_service(tracer):
+    """What the request being served brought along is put on the attempts made for it."""
+    span = tracer.serve("front", inbound(traceparent=PARENT, baggage="user=42,tier=gold"))
+    headers = {}
+    call = Call("shop", path="/items")
+    call.trace = tracer.call(call)
+    attempt_of(tracer, call).inject(headers)
+    span.end(status=200)
+    assert {"user=42", "tier=gold"} == set(headers["baggage"].split(","))
+    assert PARENT.split("-")[1] == headers["traceparent"].split("-")[1]
+    later = {}
+    attempt_of(tracer, Call("shop")).inject(later)
+    assert "baggage" not in later

@@ -178,3 +178,42 @@ def test_equal_rules_make_equal_sets():
     )
     assert only(Permission(True)) != only(Permission(False))
     assert IntentionSet("web", allow=True) != IntentionSet("web", allow=False)
+
+
+GUEST = "spiffe://partner.org/ns/default/dc/local/svc/frontend"
+OURS = "spiffe://example.org/ns/default/dc/local/svc/frontend"
+
+
+def _answer(spiffe_id, service, *rules, allow=False):
+    """Whether a caller is let in by web, whose rules are (source, destination, allow)."""
+    made = IntentionSet("web", tuple(Intention(*each[:2], each[2]) for each in rules), allow=allow)
+    return made.decide(made.known_as(spiffe_id, service), Request("GET", "/", {}.get)).allowed
+
+
+def test_a_stranger_that_is_named_by_its_id():
+    """Is let in by that rule alone, and another one is not."""
+    rule = GUEST, "web", True
+    assert _answer(GUEST, "", rule)
+    assert not _answer(f"{GUEST}2", "", rule)
+    assert not _answer(GUEST, "", (GUEST, "web", False), ("*", "web", True), allow=True)
+
+
+def test_a_stranger_that_is_not_named_stays_one():
+    """Rules for everybody of a higher precedence than its own do not make it known."""
+    rules = (GUEST, "*", True), ("*", "web", True)
+    assert not _answer(GUEST, "", *rules)
+    assert _answer(GUEST, "", *rules, allow=True)
+
+
+def test_one_of_ours_that_is_named_by_its_id():
+    """A rule that denies it is obeyed, whichever of its names was used."""
+    assert not _answer(OURS, "frontend", (OURS, "web", False), ("frontend", "web", True))
+    assert not _answer(OURS, "frontend", (OURS, "*", True), ("frontend", "web", False))
+    assert not _answer(OURS, "frontend", (OURS, "web", False), ("frontend", "*", True), allow=True)
+    assert _answer(OURS, "frontend", (OURS, "web", True))
+
+
+def test_an_id_as_a_source_that_nobody_looked_up():
+    """Is a stranger's, and no service's."""
+    open_to_ours = IntentionSet("web", (Intention("*", "web", allow=True),), allow=False)
+    assert not open_to_ours.decide(GUEST, Request("GET", "/", {}.get)).allowed

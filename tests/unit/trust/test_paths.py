@@ -44,6 +44,8 @@ def test_a_path_is_read_as_applications_read_it(target, path):
         "/%ff",
         "/%",
         "/%zz",
+        "/%2561dmin",
+        "/x/%252e%252e/admin",
         "/\x7f",
     ],
 )

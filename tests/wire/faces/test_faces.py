@@ -318,3 +318,16 @@ def test_cookies_redirects_and_compression_stay_httpxs(client, serve):
     assert "unpacked" == response.text
     assert "k=v" == shop.requests[1].headers["cookie"]
     assert "GET /next HTTP/1.1" == shop.requests[1].line
+
+
+def test_an_attempt_is_one_attempt(client, serve):
+    """Known hard bug: aiohttp repeats a request by itself when its connection breaks.
+
+    The server sees as many requests as the error tells of attempts.
+    """
+    shop = serve()
+    shop.answer = cut
+    client.bind(shop)
+    with pytest.raises(errors.Interrupted) as caught:
+        client.get()
+    assert caught.value.attempts == len(shop.requests)

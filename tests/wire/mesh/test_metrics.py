@@ -107,3 +107,4 @@ def test_trouble_shows_on_the_pages(shop, home):
     assert 1 + 3 / 5 == mine["meshlib_request_amplification",]
     assert 6 <= theirs["meshlib_request_duration_seconds_count", "shop", "caller", "5xx"]
     assert 2 <= theirs["meshlib_request_duration_seconds_count", "shop", "caller", "2xx"]
+    assert 8 <= theirs["meshlib_requests_arrived_total",]

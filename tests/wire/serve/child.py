@@ -1,6 +1,6 @@
 """A server in a process of its own: `child.py KIND CREDENTIALS OPTIONS`.
 
-It tells on its standard output, one JSON array a line, what happens to it; credentials come pickled
+It tells on its standard output, one JSON array a line, what happens to it; credentials come
 in a file, options as JSON.
 """
 
@@ -10,7 +10,6 @@ import asyncio
 import io
 import json
 import os
-import pickle
 import resource
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from meshlib.observe.passthrough import Passthrough
 from meshlib.observe.quiet import Quiet
 from meshlib.serve import serve
 from meshlib.serve.options import DrainConfig, Edge, PeerLimits, ServeOptions
+from meshlib.testing.carried import carried
 from meshlib.trust.verify import member_of
 from meshlib.watch import Watch
 
@@ -96,13 +96,15 @@ def main(kind, credentials, options):
     chosen["limits"] = PeerLimits(**chosen.pop("limits", {}))
     if files := chosen.pop("files", None):
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    if kind == "hypercorn":
+        chosen["server"] = kind
     tell("pid", os.getpid())
     serve(
-        {"asgi": asgi, "wsgi": wsgi}[kind],
+        wsgi if kind == "wsgi" else asgi,
         ServeOptions(
             service="backend",
             instance="backend-1",
-            credentials=Watch(pickle.loads(Path(credentials).read_bytes()), ready=True),
+            credentials=Watch(carried(Path(credentials)), ready=True),
             authorize=member_of("example.org"),
             register=Lease,
             tracer=Passthrough(),

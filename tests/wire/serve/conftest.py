@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -25,10 +24,12 @@ from meshlib.observe.events import Inbound
 from meshlib.observe.passthrough import Passthrough
 from meshlib.observe.quiet import Quiet
 from meshlib.serve.asgi import MeshASGI
+from meshlib.serve.hypercorn import HypercornServer
 from meshlib.serve.options import DrainConfig, Listening, ServeOptions
 from meshlib.serve.sockets import listen
 from meshlib.serve.uvicorn import AsgiServer
 from meshlib.testing.ca import ThrowawayCA
+from meshlib.testing.carried import carry
 from meshlib.trust.bundle import Credentials
 from meshlib.trust.tls import MeshContext
 from meshlib.trust.verify import member_of
@@ -54,13 +55,14 @@ class Client:
 
     credentials: Watch[Credentials]
 
-    def connect(self, host: str, port: int) -> Any:
+    def connect(self, host: str, port: int, alpn: tuple[str, ...] = ()) -> Any:
         """A verified TLS connection."""
         context = MeshContext(
             self.credentials,
             server_side=False,
             authorize=member_of("example.org"),
             clock=time.time,
+            alpn=alpn,
         )
         sock = socket.create_connection((host, port), timeout=PATIENCE)
         return context.wrap_socket(sock, server_hostname="backend")
@@ -147,9 +149,9 @@ class Recorder(Quiet):
 
 @dataclass
 class Running:
-    """A uvicorn server on a thread."""
+    """A server on a thread."""
 
-    server: AsgiServer
+    server: AsgiServer | HypercornServer
     app: MeshASGI
     credentials: Watch[Credentials]
     recorder: Recorder
@@ -162,7 +164,10 @@ class Running:
 
 @pytest.fixture
 def run(ca: ThrowawayCA) -> Callable[..., Any]:
-    """Serve an ASGI application from a thread, for as long as a `with` block lasts."""
+    """Serve an ASGI application from a thread, for as long as a `with` block lasts.
+
+    `http="hypercorn"` is that server with the parser it has.
+    """
 
     @contextmanager
     def running(app: Any, **options: Any) -> Iterator[Running]:
@@ -185,6 +190,8 @@ def run(ca: ThrowawayCA) -> Callable[..., Any]:
             "edge": None,
             **options,
         }
+        if chosen.get("http") == "hypercorn":
+            chosen |= {"server": "hypercorn", "http": "auto"}
         made = ServeOptions(
             service="backend",
             instance="backend-1",
@@ -200,7 +207,8 @@ def run(ca: ThrowawayCA) -> Callable[..., Any]:
         mesh = MeshASGI(app, made)
         main = listen("127.0.0.1", 0, field="port")
         side = listen("127.0.0.1", 0, field="edge") if made.edge else None
-        server = AsgiServer(mesh, made, main, side)
+        made_by = HypercornServer if made.server == "hypercorn" else AsgiServer
+        server = made_by(mesh, made, main, side)
         thread = threading.Thread(target=server.run)
         thread.start()
         try:
@@ -257,7 +265,7 @@ def spawn(ca: ThrowawayCA, tmp_path: Path) -> Iterator[Callable[..., Child]]:
     """`spawn("asgi", port=0, ...)` starts `child.py`."""
     children: list[Child] = []
     file = tmp_path / "credentials"
-    file.write_bytes(pickle.dumps(ca.credentials("backend")))
+    carry(ca.credentials("backend"), file)
     source = Path(meshlib.__file__).parents[1]
     program = Path(__file__).with_name("child.py")
 

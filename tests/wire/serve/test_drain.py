@@ -13,7 +13,7 @@ import pytest
 from meshlib.errors import ConfigError
 from meshlib.serve.sockets import listen
 
-KINDS = ["asgi", "wsgi"]
+KINDS = ["asgi", "hypercorn", "wsgi"]
 
 
 def _load(client, address, stop, answers, warm) -> None:

@@ -25,7 +25,7 @@ async def who(scope, receive, send):
     await send({"type": "http.response.body", "body": body})
 
 
-@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize("http", ["h11", "httptools", "hypercorn"])
 def test_asgi_edge_requests_are_marked_and_have_no_peer(run, client, http) -> None:
     """Claims of identity are removed, the request is marked; the mesh listener is as ever."""
     with run(who, http=http, edge=ANYWHERE) as running:

@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ HELLO = b"GET / HTTP/1.1\r\nHost: backend\r\nConnection: close\r\n\r\n"
 
 WORLDS = [
     pytest.param(http, loop, id=f"{http}-{loop}")
-    for http in ("h11", "httptools")
+    for http in ("h11", "httptools", "hypercorn")
     for loop in ("asyncio", "uvloop")
 ]
 
@@ -65,7 +66,7 @@ def test_wsgi_application_sees_its_peer(spawn, client) -> None:
     assert [["frontend", False]] * 2 == answers
 
 
-@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize("http", ["h11", "httptools", "hypercorn"])
 def test_claims_of_identity_do_not_reach_the_application(run, client, http) -> None:
     """Headers that name a caller are removed in every spelling, all others stay."""
     claims = {
@@ -128,7 +129,7 @@ def test_strangers_get_no_byte_from_gunicorn(spawn, client, strangers) -> None:
     assert 200 == client.get(host, port, "/")[0]
 
 
-@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize("http", ["h11", "httptools", "hypercorn"])
 def test_a_connection_outlives_its_trust_by_not_one_request(run, client, ca, http) -> None:
     """Once the root behind a live connection is gone, the next request on it is 421, the last."""
     with run(who, http=http) as running:
@@ -140,3 +141,19 @@ def test_a_connection_outlives_its_trust_by_not_one_request(run, client, ca, htt
         response = connection.getresponse()
         assert (421, "close") == (response.status, response.headers["connection"])
         connection.close()
+
+
+@pytest.mark.parametrize("http", ["h11", "hypercorn"])
+def test_a_rotation_needs_no_restart(run, client, ca, http) -> None:
+    """A new connection is shown the new certificate; one that lives goes on."""
+    with run(who, http=http) as running:
+        before = client.open(*running.address)
+        assert 200 == client.ask(before, "/")[0]
+        renewed = replace(ca.credentials("backend"), generation=2)
+        running.credentials.set(renewed)
+        after = client.open(*running.address)
+        assert [200, 200] == [client.ask(each, "/")[0] for each in (before, after)]
+        shown = [each.sock.getpeercert(binary_form=True) for each in (before, after)]
+        before.close()
+        after.close()
+    assert shown[0] != shown[1]

@@ -10,9 +10,10 @@ import pytest
 SERVERS = [
     ("asgi", {"loop": "asyncio", "http": "h11"}),
     ("asgi", {"loop": "uvloop", "http": "httptools"}),
+    ("hypercorn", {"loop": "uvloop"}),
     ("wsgi", {"threads": 2}),
 ]
-IDS = ["asyncio-h11", "uvloop-httptools", "gthread"]
+IDS = ["asyncio-h11", "uvloop-httptools", "hypercorn", "gthread"]
 PATIENCE = 20.0
 
 

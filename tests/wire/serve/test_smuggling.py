@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from meshlib.testing.evil import UPGRADE
+
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: backend\r\n\r\n"
 
 INPUTS = {
@@ -14,6 +16,7 @@ INPUTS = {
     "absolute-form": b"GET http://evil/a HTTP/1.1\r\nHost: evil\r\n\r\n",
     "asterisk": b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
     "authority": b"CONNECT evil:80 HTTP/1.1\r\nHost: evil:80\r\n\r\n",
+    "websocket": UPGRADE.replace(b"GET /", b"GET http://evil/"),
     "two lengths": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n",
 }
 
@@ -25,9 +28,9 @@ async def never(scope, receive, send):
         await send({"type": "http.response.body", "body": b"reached the application"})
 
 
-@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize("http", ["h11", "httptools", "hypercorn"])
 @pytest.mark.parametrize("name", INPUTS)
-def test_uvicorn_refuses_ambiguous_requests(run, client, http, name) -> None:
+def test_asgi_servers_refuse_ambiguous_requests(run, client, http, name) -> None:
     """400, the connection closed, and nothing reaches the application, nor what is smuggled."""
     with run(never, http=http) as running:
         answer = client.exchange(*running.address, INPUTS[name] + SMUGGLED)

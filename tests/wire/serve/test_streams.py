@@ -25,7 +25,7 @@ async def echo(scope, receive, send):
         await send({"type": "http.response.body", "body": message["body"], "more_body": more})
 
 
-@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize("http", ["h11", "httptools", "hypercorn"])
 def test_neither_direction_is_buffered(run, client, http) -> None:
     """Each piece of the answer arrives before the next piece of the request is sent."""
     with run(echo, http=http) as running:
@@ -48,7 +48,7 @@ def test_neither_direction_is_buffered(run, client, http) -> None:
         assert [("/", 200)] == running.recorder.wait_served(1)
 
 
-@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize("http", ["h11", "httptools", "hypercorn"])
 def test_a_client_that_hangs_up_reaches_the_application(run, client, http) -> None:
     """The application receives http.disconnect, and the request counts as status 0."""
     waiting = threading.Event()
@@ -79,7 +79,7 @@ async def talk(scope, receive, send):
     await send({"type": "websocket.close"})
 
 
-@pytest.mark.parametrize("http", ["h11", "httptools"])
+@pytest.mark.parametrize("http", ["h11", "httptools", "hypercorn"])
 def test_a_websocket_carries_the_peer(run, client, http) -> None:
     """The application of a websocket knows its peer; the handshake is reported as 101."""
     with run(talk, http=http) as running:

@@ -47,10 +47,10 @@ def words(error: Exception) -> str:
 
 
 class Alarm:
-    """Tells `event` and the log."""
+    """Tells `event` and the log; `subject` is who renews."""
 
-    def __init__(self, event: Event) -> None:
-        self._event = event
+    def __init__(self, event: Event, subject: str = "CA") -> None:
+        self._event, self._subject = event, subject
         self._told: set[tuple[str, str, object]] = set()
 
     def failed(self, error: Exception, leaves: Iterable[tuple[str, LeafCert]], now: float) -> None:
@@ -60,7 +60,7 @@ class Alarm:
         if isinstance(error, AnotherCA):
             self._tell(logging.ERROR, "ca-replaced", "CA", f"{reason}; {error.hint}", error.found)
         else:
-            self._tell(logging.DEBUG, "identity-trouble", "CA", reason, None)
+            self._tell(logging.DEBUG, "identity-trouble", self._subject, reason, None)
         for service, leaf in leaves:
             self._look(service, leaf, now, reason)
 
@@ -69,7 +69,7 @@ class Alarm:
         if self._told:
             self._told.clear()
             logger.info("certificates are renewed again")
-            self._event("identity-restored", "CA", "certificates are renewed again")
+            self._event("identity-restored", self._subject, "certificates are renewed again")
 
     def _look(self, service: str, leaf: LeafCert, now: float, reason: str) -> None:
         name, end = leaf.spiffe_id, utc(leaf.not_after)

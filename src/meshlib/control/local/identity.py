@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 from tenacity import (
@@ -26,8 +27,11 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from meshlib.control import federation
+from meshlib.control.federation import Federation
 from meshlib.control.local.alarm import Alarm, Event, moment, nobody_listens, overdue_at, words
 from meshlib.control.local.ca import LEAF_TTL, LocalCA
+from meshlib.control.local.folder import read_private
 from meshlib.errors import IdentityUnavailable, MeshError
 from meshlib.runtime import Rng
 from meshlib.trust import spiffe
@@ -88,6 +92,7 @@ class LocalIdentity:
         self._open_ca: Callable[[], LocalCA] = lambda: LocalCA(
             folder, trust_domain, now=now, leaf_ttl=leaf_ttl
         )
+        self._federation = Federation(folder / federation.FOLDER, read_private, event)
         self._ca: LocalCA | None = None
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.RLock()
@@ -148,7 +153,7 @@ class LocalIdentity:
 
     def _first(self, spiffe_id: SpiffeId) -> _Entry:
         signing, leaf, bundle = self._issue(spiffe_id)
-        credentials = Credentials(leaf, {bundle.trust_domain: bundle}, 1)
+        credentials = Credentials(leaf, self._with(bundle), 1)
         watch = Watch(credentials, ready=True)
         return _Entry(spiffe_id, watch, renew_at(leaf, self._rng), signing)
 
@@ -159,12 +164,16 @@ class LocalIdentity:
             entry.due = renew_at(leaf, self._rng)
         else:
             leaf, bundle = old.leaf, self._opened().bundle()
-        bundles = {bundle.trust_domain: bundle}
+        bundles = self._with(bundle)
         if leaf is not old.leaf or bundles != old.bundles:
             entry.watch.set(Credentials(leaf, bundles, old.generation + 1))
         if bundles != old.bundles:
-            known = ", ".join(sorted(sha256(each).hexdigest()[:16] for each in bundle.roots))
+            roots = chain.from_iterable(each.roots for each in bundles.values())
+            known = ", ".join(sorted(sha256(each).hexdigest()[:16] for each in roots))
             self._event("roots-changed", str(entry.spiffe_id), f"the roots trusted are now {known}")
+
+    def _with(self, own: TrustBundle) -> dict[str, TrustBundle]:
+        return {**self._federation.look(own.trust_domain), own.trust_domain: own}
 
     def _is_due(self, entry: _Entry) -> bool:
         """At its time, when another root signs, or when the clock was set back before its life."""

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from meshlib.context import CREDIT
 from meshlib.observe.events import Inbound
 from meshlib.observe.metrics.family import Labels
 from meshlib.observe.metrics.registry import Registry
 from meshlib.observe.metrics.series import Counter
 from meshlib.observe.metrics.words import of_status
 from meshlib.observe.quiet import Quiet
-
-EDGE = "(edge)"
-"""The caller of a request that came without an identity; no service can have that name."""
 
 
 class ServingMetrics(Quiet):
@@ -58,10 +54,10 @@ class ServingMetrics(Quiet):
     def request_served(self, service: str, inbound: Inbound, status: int, seconds: float) -> None:
         """A served request ended."""
         word = of_status(status) if status else "gone"
-        self._requests.observe((service, _caller(inbound), word), seconds)
+        self._requests.observe((service, inbound.caller, word), seconds)
         if inbound.edge:
             self._trees.add(("edge",))
-        elif CREDIT not in inbound.headers:
+        elif not inbound.continued:
             self._trees.add(("stranger",))
         else:
             self.arrived.add(())
@@ -72,7 +68,7 @@ class ServingMetrics(Quiet):
 
     def request_denied(self, service: str, inbound: Inbound, rule: str, *, enforced: bool) -> None:
         """The intentions do not allow a request."""
-        self._denied.add((service, _caller(inbound), rule, "true" if enforced else "false"))
+        self._denied.add((service, inbound.caller, rule, "true" if enforced else "false"))
 
     def rates_counted(self, service: str, *, alone: bool) -> None:
         """The shared rates are counted alone, or together again."""
@@ -82,7 +78,3 @@ class ServingMetrics(Quiet):
 
     def _stores(self) -> Iterator[tuple[Labels, float]]:
         return (((service,), int(alone)) for service, alone in tuple(self._alone.items()))
-
-
-def _caller(inbound: Inbound) -> str:
-    return EDGE if inbound.peer is None else inbound.peer.service

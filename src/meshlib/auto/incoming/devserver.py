@@ -1,0 +1,290 @@
+"""
+WSGI servers made of `socketserver`, as instances of the mesh: Flask's, Django's, Python's own.
+
+All of them come to `BaseServer.serve_forever`, and read a request in `finish_request`.  In between,
+each connection gets a thread, in which it shakes hands and waits for its first request; so nobody
+holds up anybody else by saying nothing.  A server without threads still serves one request at a
+time, and one that forks shakes hands in the child.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import select
+import signal
+import socket
+import socketserver
+import ssl
+import threading
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+from meshlib.auto.incoming import hosted
+from meshlib.errors import MeshError
+from meshlib.serve.admission import Connection
+from meshlib.serve.leave import tell
+from meshlib.serve.newcomers import Newcomers
+from meshlib.serve.plaintext import is_handshake
+from meshlib.serve.sockets import address_of
+from meshlib.serve.stages import Stage
+from meshlib.serve.wsgi import Environ, MeshWSGI
+from meshlib.trust.tls import MeshContext, peer_of
+
+if TYPE_CHECKING:
+    from meshlib.serve.options import Lease
+
+log = logging.getLogger("meshlib.serve")
+
+_EDGE = Connection(None, edge=True)
+_PLAINTEXT = Connection(None, plaintext=True)
+_current = threading.local()
+
+
+class ThisThread:
+    """A `wsgi.Transport` for servers that finish a request in the thread that began it."""
+
+    def connection_of(self, environ: Environ) -> Connection | None:
+        """The connection whose request this thread serves."""
+        return getattr(_current, "connection", None)
+
+    def close_after(self, environ: Environ) -> None:
+        """The server is told by the answer: see `DevServer.leave`, nobody new is let in."""
+
+
+class DevServer:
+    """One server of the program's; `app` is the name it has its application by.
+
+    Raises ConfigError (a unix socket), IdentityUnavailable.
+    """
+
+    def __init__(self, server: Any, app: str) -> None:
+        self.server = server
+        hosted.listening(server.socket)
+        host, port = address_of(server.socket)
+        options = self.options = hosted.options_of(host, port)
+        self._context = MeshContext(
+            options.credentials,
+            server_side=True,
+            authorize=options.authorize,
+            clock=options.unix,
+            min_version=options.oldest_tls,
+        )
+        given = getattr(server, app)
+        self.mesh = given if isinstance(given, MeshWSGI) else MeshWSGI(given, options)
+        self.mesh.transport = ThisThread()
+        setattr(server, app, self.mesh)
+        self._newcomers: Newcomers[socket.socket] = Newcomers(options.limits.newcomers, _hang_up)
+        self._lock = threading.Lock()
+        self._turn = _turns(server)
+        self._busy = _Busy()
+        self._lease: Lease | None = None
+        self._told: list[int] = []
+        self._finish: Callable[..., None] = server.finish_request
+        self._side: socket.socket | None = None
+
+    def serve(self, forever: Callable[[], None]) -> None:
+        """Register, serve until told to stop, and leave.  Raises MeshError."""
+        forks = isinstance(self.server, socketserver.ForkingMixIn)
+        ours = {"finish_request": self._finish_child} if forks else {"process_request": self._admit}
+        vars(self.server).update(ours)
+        self._side = hosted.edge_listening(self.options)
+        if self._side is not None:
+            threading.Thread(target=self._accept_edge, name="meshlib-edge", daemon=True).start()
+        self._lease = self.options.register(*address_of(self.server.socket))
+        atexit.register(self._depart)
+        try:
+            with self._signals():
+                forever()
+        finally:
+            self.leave()
+        self._end_as_told()
+
+    def leave(self) -> None:
+        """Deregister, finish what is in flight, end the lease; once."""
+        if self._lease is None:
+            return
+        lease, drain = self._lease, self.options.drain
+        self._step_down(lease)
+        self.mesh.stages.advance(Stage.CLOSING)
+        if self._side is not None:
+            self._side.close()
+        self._busy.wait(drain.grace)
+        self._lease = None
+        atexit.unregister(self._depart)
+        tell(lease.close, drain.deregister)
+
+    # ---- connections
+
+    def _admit(self, request: socket.socket, client: Any, *, edge: bool = False) -> None:
+        """In place of the server's `process_request`: never blocks."""
+        with self._lock:
+            self._newcomers.admit(request)
+        thread = threading.Thread(
+            target=self._attend, args=(request, client), kwargs={"edge": edge}, daemon=True
+        )
+        thread.start()
+
+    def _attend(self, request: socket.socket, client: Any, *, edge: bool) -> None:
+        ready: Any = request
+        try:
+            ready, connection = self._greeted(request, edge=edge)
+            _await_request(ready, hosted.KEEP_ALIVE if connection.peer else self._head)
+            with self._lock:
+                self._newcomers.leave(request)
+            self._answer(ready, client, connection)
+        except OSError as exc:  # ssl.SSLError and TimeoutError are some
+            log.debug("connection with %s failed: %s", client, exc)
+        finally:
+            with self._lock:
+                self._newcomers.leave(request)
+            self.server.shutdown_request(ready)
+
+    def _answer(self, ready: Any, client: Any, connection: Connection) -> None:
+        ready.settimeout(hosted.KEEP_ALIVE)
+        _current.connection = connection
+        with self._busy, self._turn:
+            try:
+                self._finish(ready, client)
+            except OSError:
+                raise
+            except Exception:  # noqa: BLE001 - the server tells of whatever escapes its handler
+                self.server.handle_error(ready, client)
+
+    def _greeted(self, sock: socket.socket, *, edge: bool) -> tuple[socket.socket, Connection]:
+        """The connection as it is to be read, and who is at its other end.  Raises OSError."""
+        if edge:
+            return sock, _EDGE
+        sock.settimeout(self.options.limits.handshake)
+        lenient = self.options.plaintext
+        if lenient is not None and lenient.accepted:
+            first = sock.recv(1, socket.MSG_PEEK)
+            if first and not is_handshake(first):
+                return sock, _PLAINTEXT
+        wrapped = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        try:
+            wrapped.do_handshake()
+        except OSError:
+            wrapped.close()
+            raise
+        return wrapped, Connection(peer_of(wrapped))
+
+    def _finish_child(self, request: socket.socket, client: Any) -> None:
+        """In the child of a server that forks."""
+        try:
+            ready, _current.connection = self._greeted(request, edge=False)
+            ready.settimeout(hosted.KEEP_ALIVE)
+            self._finish(ready, client)
+        except OSError as exc:
+            log.debug("connection with %s failed: %s", client, exc)
+
+    def _accept_edge(self) -> None:
+        assert self._side is not None  # noqa: S101 - it is what the thread is for
+        while True:
+            try:
+                accepted, client = self._side.accept()
+            except OSError:
+                return  # it was closed
+            self._admit(accepted, client, edge=True)
+
+    @property
+    def _head(self) -> float:
+        return self.options.limits.head
+
+    # ---- the end
+
+    @contextlib.contextmanager
+    def _signals(self) -> Generator[None, None, None]:
+        """Those the program has left as they are ask to leave; a second one finds nobody."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # a reloader has the main thread, and ends the process
+            return
+        usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+        ours = {each: now for each, now in usual.items() if signal.getsignal(each) is now}
+        for each in ours:
+            signal.signal(each, self._hear)
+        try:
+            yield
+        finally:
+            for each, handler in ours.items():
+                signal.signal(each, handler)
+
+    def _hear(self, number: int, _frame: object) -> None:
+        self._told.append(number)
+        if len(self._told) > 1:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        threading.Thread(target=self._stop, name="meshlib-leave", daemon=True).start()
+
+    def _stop(self) -> None:
+        if self._lease is not None:
+            self._step_down(self._lease)
+            threading.Event().wait(self.options.drain.lame_duck)
+        self.server.shutdown()
+
+    def _step_down(self, lease: Lease) -> None:
+        if not self.mesh.stages.draining:
+            self.mesh.stages.advance(Stage.LAME_DUCK)
+            tell(lease.drain, self.options.drain.deregister)
+
+    def _end_as_told(self) -> None:
+        """End as the program would have without us."""
+        if self._told:
+            signal.raise_signal(self._told[0])
+
+    def _depart(self) -> None:
+        """At the exit of the interpreter, where no thread can be started."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            with contextlib.suppress(MeshError, OSError):
+                lease.close()
+
+
+class _Busy:
+    """How many requests are being served."""
+
+    def __init__(self) -> None:
+        self._many, self._idle = 0, threading.Condition()
+
+    def __enter__(self) -> None:
+        with self._idle:
+            self._many += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._idle:
+            self._many -= 1
+            self._idle.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        with self._idle:
+            self._idle.wait_for(lambda: self._many == 0, seconds)
+
+
+def _turns(server: Any) -> contextlib.AbstractContextManager[Any]:
+    """Held while a request is served; a server without threads serves one at a time."""
+    threaded = isinstance(server, socketserver.ThreadingMixIn)
+    return contextlib.nullcontext() if threaded else threading.Lock()
+
+
+def _await_request(sock: Any, seconds: float) -> None:
+    """Wait until its first bytes are there.  Raises TimeoutError."""
+    if isinstance(sock, ssl.SSLSocket) and sock.pending():
+        return
+    if not select.select([sock], [], [], seconds)[0]:
+        message = f"nothing was asked for {seconds:.0f} s"
+        raise TimeoutError(message)
+
+
+def _hang_up(sock: socket.socket) -> None:
+    """Its thread notices, and closes it."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+
+
+def serve_forever(server: Any, app: str, forever: Callable[[], None]) -> None:
+    """Run a server's loop in the mesh; what hinders it is said, and ends the process."""
+    try:
+        DevServer(server, app).serve(forever)
+    except MeshError as exc:
+        hosted.give_up(exc)

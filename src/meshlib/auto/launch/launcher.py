@@ -1,0 +1,194 @@
+"""
+`meshlib run`: starts a program, hands signals on to it, and says what became of it.
+
+The program is a child in the launcher's own process group, so that terminals and job control treat
+both as one: Ctrl-C and Ctrl-Z reach the program from the terminal, and are not handed on twice.
+Signals are blocked here and waited for, not handled: nothing interrupts anything, and who sent one
+is known.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from meshlib.auto import report
+
+if TYPE_CHECKING:
+    from meshlib.auto.report import Said
+
+HANDED_ON = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGWINCH,
+    *(() if sys.stdin is None or sys.stdin.isatty() else (signal.SIGTTIN, signal.SIGTTOU)),
+)
+"""gunicorn is told by SIGTTIN and SIGTTOU to have more or fewer workers; at a terminal they mean
+what they always mean."""
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+"""The exit codes of a shell (POSIX, 2.8.2)."""
+PATIENCE = 10.0
+"""Seconds until a program that was expected to serve, and does not, is told of."""
+_TURN = 0.25
+"""Seconds between two looks at what it has said, as long as something is expected of it."""
+
+
+class Launched:
+    """A program that runs, and what is known of it."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], port: int) -> None:
+        self._command, self._port = command, port
+        handle, self._report = tempfile.mkstemp(prefix="meshlib-run-")
+        os.close(handle)
+        self._alive, held = os.pipe()
+        os.set_inheritable(held, True)  # noqa: FBT003 - positional only
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (*HANDED_ON, signal.SIGCHLD))
+        env = {**environ, report.FILE: self._report, report.LAUNCHER: str(os.getpid())}
+        try:
+            self.pid = os.posix_spawnp(command[0], list(command), env, setsigmask=before)
+        except OSError:
+            os.unlink(self._report)  # noqa: PTH108 - pathlib costs 10 ms
+            raise
+        finally:
+            os.close(held)
+            self._began = time.monotonic()
+        self._sent: set[int] = set()
+
+    def wait(self) -> int:
+        """Wait for its end, and say what there is to say; returns its exit code."""
+        while (status := self._ended()) is None:
+            self._pass_on(self._heard())
+            self._look()
+        code = os.waitstatus_to_exitcode(status)
+        for line in remarks(self._seen(code)):
+            tell(line)
+        os.unlink(self._report)  # noqa: PTH108 - as above
+        return code if code >= 0 else 128 - code
+
+    def _ended(self) -> int | None:
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return status if pid else None
+
+    def _heard(self) -> _Signal | None:
+        signals = {*HANDED_ON, signal.SIGCHLD}
+        if sys.platform == "darwin":  # it has nothing that tells who sent a signal
+            return _Signal(signal.sigwait(signals), 0)
+        if self._port:
+            info = signal.sigtimedwait(signals, _TURN)
+            return info and _Signal(info.si_signo, info.si_code)
+        info = signal.sigwaitinfo(signals)
+        return _Signal(info.si_signo, info.si_code)
+
+    def _pass_on(self, info: _Signal | None) -> None:
+        # a positive code is the kernel's: the terminal has sent it to the program as well
+        if info is not None and info.si_signo != signal.SIGCHLD and info.si_code <= 0:
+            self._sent.add(info.si_signo)
+            os.kill(self.pid, info.si_signo)
+
+    def _look(self) -> None:
+        """Compare the port that was expected with what it serves; told once."""
+        if not self._port:
+            return
+        serving = [each for each in report.read(self._report) if each.event == "serving"]
+        if serving and all(each.port != self._port for each in serving):
+            tell(f"it serves at {_addresses(serving)}, and not at port {self._port}")
+            self._port = 0
+        elif serving:
+            self._port = 0
+        elif time.monotonic() - self._began > PATIENCE:
+            tell(f"it has been up for {PATIENCE:.0f} s, and serves nothing at port {self._port}")
+            self._port = 0
+
+    def _seen(self, code: int) -> Seen:
+        left = not select.select([self._alive], [], [], 0)[0]
+        os.close(self._alive)
+        said = tuple(report.read(self._report))
+        return Seen(self._command[0], code, said, left, bool(self._port), self._sent)
+
+
+class _Signal(NamedTuple):
+    """The part of `struct_siginfo` that matters."""
+
+    si_signo: int
+    si_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What there is to be said about a program that has ended."""
+
+    program: str
+    code: int
+    """Negative: the signal that ended it."""
+    said: tuple[Said, ...]
+    left: bool
+    """Whether processes it forked are still there."""
+    expected: bool
+    """Whether it should have served, and did not."""
+    sent: set[int]
+    """Signals that were handed on to it."""
+
+
+def remarks(seen: Seen) -> list[str]:
+    """What is worth a line."""
+    said: list[str] = []
+    if not seen.said:
+        said.append(
+            f"meshlib was never imported: {seen.program} is no Python program, or runs Python "
+            "with -I, -E or -S, or with a PYTHONPATH of its own; it was not in the mesh"
+        )
+    if seen.code < 0 and -seen.code not in seen.sent:
+        name = signal.Signals(-seen.code).name
+        said.append(f"it was ended by {name} (exit code {128 - seen.code})")
+    elif seen.code > 0:
+        said.append(f"it ended with exit code {seen.code}")
+    if seen.left:
+        said.append(
+            "it has left processes behind: a daemon goes on without a launcher; run it in the "
+            "foreground to have its end seen"
+        )
+    elif seen.expected:
+        said.append("it never served anything")
+    return said
+
+
+def launch(command: Sequence[str], environ: Mapping[str, str], port: int = 0) -> int:
+    """Run a program until it ends; returns its exit code, 128+n for signal n.
+
+    `port` is where it is expected to serve; 0: nowhere in particular.  Signals stay blocked in this
+    process.
+    """
+    try:
+        launched = Launched(command, environ, port)
+    except OSError as exc:
+        return _not_started(command[0], exc)
+    return launched.wait()
+
+
+def _not_started(program: str, error: OSError) -> int:
+    if error.errno == errno.ENOENT:
+        tell(f"there is no program {program!r}: give a path, or the name of one that is on PATH")
+        return NOT_FOUND
+    tell(f"{program!r} cannot be started: {error.strerror}")
+    return NOT_EXECUTABLE
+
+
+def tell(line: str) -> None:
+    """Say something to who called `meshlib run`."""
+    print(f"meshlib run: {line}", file=sys.stderr, flush=True)
+
+
+def _addresses(serving: Sequence[Said]) -> str:
+    return ", ".join(dict.fromkeys(f"{each.host}:{each.port}" for each in serving))

@@ -1,0 +1,21 @@
+"""httpx2: the transports of its own (`meshlib.auto.outgoing.httpx_like`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from meshlib.auto.outgoing.httpx_like import HttpxWraps
+
+SUPPORTED = ">=2,<3"
+
+_wraps = HttpxWraps("httpx2", SUPPORTED)
+
+
+def wrap(module: Any) -> None:
+    """Send requests for services through the mesh.  Raises ConfigError."""
+    _wraps.wrap(module)
+
+
+def unwrap() -> None:
+    """Leave httpx2 as it was."""
+    _wraps.unwrap()

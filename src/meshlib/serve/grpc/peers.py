@@ -1,0 +1,95 @@
+"""
+Who is at the other end of a gRPC connection, by the certificate alone.
+
+grpcio's own word for it, `peer_spiffe_id`, is never read: it ends at the first NUL, it is there for
+certificates with two ids or those of a CA, and any root may vouch for any trust domain.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Mapping, Sequence
+
+from meshlib.runtime import Clock
+from meshlib.serve.admission import Connection
+from meshlib.trust.bundle import Credentials
+from meshlib.trust.chain import verify_shown
+from meshlib.trust.verify import Authorizer, Untrusted
+from meshlib.watch import Watch
+
+log = logging.getLogger("meshlib.serve")
+
+REMEMBERED = 1024
+"""Certificates whose verdict is kept; a check takes half a millisecond."""
+
+_SECURITY = "transport_security_type"
+_LEAF, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
+_END = b"-----END CERTIFICATE-----"
+_EDGE = Connection(None, edge=True)
+_NOBODY = Connection(None)
+
+
+class Peers:
+    """Checks certificates; those that were found good are remembered, for one generation."""
+
+    __slots__ = ("_authorize", "_credentials", "_known", "_unix", "_without_tls")
+
+    def __init__(
+        self,
+        credentials: Watch[Credentials],
+        authorize: Authorizer,
+        unix: Clock,
+        *,
+        edge: bool = False,
+    ) -> None:
+        self._credentials, self._authorize, self._unix = credentials, authorize, unix
+        self._without_tls = _EDGE if edge else _NOBODY
+        self._known: tuple[Credentials, dict[tuple[bytes, bytes], Connection]] | None = None
+
+    def connection(self, said: Mapping[str, Sequence[bytes]]) -> Connection:
+        """What is known of a connection by its `auth_context`.
+
+        Without a peer it is one that proved nothing, unless it came by the edge: if there is one,
+        it is where grpcio listens without TLS.
+        """
+        if list(said.get(_SECURITY, ())) == [b"insecure"]:
+            return self._without_tls
+        shown = _first(said, _LEAF), _first(said, _CHAIN)
+        credentials = self._credentials.value
+        known = self._remembered(credentials)
+        found = known.get(shown)
+        if found is None:
+            found = self._checked(shown, credentials)
+            if found.peer is not None:
+                known[shown] = found
+        return found
+
+    def _remembered(self, credentials: Credentials) -> dict[tuple[bytes, bytes], Connection]:
+        known = self._known
+        if known is None or known[0] is not credentials or len(known[1]) >= REMEMBERED:
+            self._known = known = credentials, {}
+        return known[1]
+
+    def _checked(self, shown: tuple[bytes, bytes], credentials: Credentials) -> Connection:
+        try:
+            ders = _ders(*shown)
+            return Connection(verify_shown(ders, credentials, self._authorize, self._unix()))
+        except Untrusted as exc:
+            log.info("a gRPC peer is not let in: %s", exc)
+            return _NOBODY
+
+
+def _first(said: Mapping[str, Sequence[bytes]], name: str) -> bytes:
+    return next(iter(said.get(name) or ()), b"")
+
+
+def _ders(leaf: bytes, chain: bytes) -> list[bytes]:
+    """The leaf, and what was sent with it; grpcio tells of no chain where there was only a leaf."""
+    first = _split(leaf)
+    return [*first, *(each for each in _split(chain) if each not in first)] if first else []
+
+
+def _split(pem: bytes) -> list[bytes]:
+    parts = pem.split(_END)[:-1]
+    return [ssl.PEM_cert_to_DER_cert((part + _END).decode().strip()) for part in parts]
