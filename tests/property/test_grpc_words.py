@@ -6,6 +6,7 @@ from grpc import StatusCode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from meshlib.adapters.grpc.frames import Frames
 from meshlib.adapters.grpc.replies import RpcReply, as_rpc
 from meshlib.adapters.grpc.rpc import from_raw, headers_of, metadata_of, raw_of
 from meshlib.adapters.grpc.status import NUMBER, STATUS, code_of
@@ -57,3 +58,26 @@ def test_metadata_survives_being_headers(metadata):
     call = Call("shop", "POST", headers=headers_of(metadata))
     assert metadata == metadata_of(Attempt(call))
     assert metadata == from_raw(raw_of(metadata))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 1, 4, 6]), st.binary(max_size=30)), max_size=8),
+    st.integers(0, 8),
+    st.integers(1, 40),
+)
+def test_goodbye_is_found_in_any_pieces(frames, place, piece):
+    """GOAWAY is heard wherever it stands and however the bytes are cut, and nothing else is."""
+
+    def wire(sent):
+        return b"".join(
+            len(body).to_bytes(3) + bytes([kind]) + bytes(5) + body for kind, body in sent
+        )
+
+    def heard(data):
+        watch = Frames()
+        for at in range(0, len(data), piece):
+            watch.feed(memoryview(data[at : at + piece]))
+        return watch.goodbye
+
+    assert not heard(wire(frames))
+    assert heard(wire([*frames[:place], (7, bytes(8)), *frames[place:]]))

@@ -108,6 +108,11 @@ class MeshContext(ssl.SSLContext):
         """Choose what later connections offer."""
         self._alpn = tuple(alpn_protocols)
 
+    def still_trusts(self, connection: object) -> bool:
+        """Whether the peer of a live connection would pass the handshake of this moment too."""
+        peer = peer_of(connection)
+        return peer is not None and peer.still_trusted(self._credentials.value, self._clock())
+
     @property
     def verify_mode(self) -> ssl.VerifyMode:
         """Always CERT_REQUIRED; urllib3 assigns back what it reads here."""

@@ -176,3 +176,16 @@ class Load:
         with self.more:
             until = len(self.answers) + more
             assert self.more.wait_for(lambda: len(self.answers) >= until, 40)
+
+
+def test_too_many_who_say_nothing(caller) -> None:
+    """There is room for so many newcomers; the oldest makes way, and peers are served."""
+    port = free_port()
+    with launched("web", *at(port, HOSTS["app.run"]), cwd=PROGRAMS):
+        appear(caller, "web")
+        silent = [socket.create_connection(("127.0.0.1", int(port)), 20) for _ in range(300)]
+        assert b"" == silent[0].recv(1)
+        with caller.client() as client:
+            assert 200 == client.get("http://web/whoami").status_code
+        for each in silent:
+            each.close()

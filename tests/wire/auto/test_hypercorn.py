@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hypercorn.asyncio
@@ -89,11 +90,17 @@ def serving(config, what=app, mode=None):
     thread = threading.Thread(target=target)
     thread.start()
     assert began.wait(PATIENCE)
-    try:
-        yield failed
-    finally:
-        if not failed and thread.is_alive():
+
+    def end():
+        if thread.is_alive():
             loops[0].call_soon_threadsafe(stops[0].set)
+        return failed
+
+    try:
+        yield end
+    finally:
+        with suppress(RuntimeError):  # its loop has ended meanwhile
+            end()
         thread.join(PATIENCE)
         assert not thread.is_alive()
 
@@ -129,6 +136,28 @@ def test_http2(wrapped, caller) -> None:
             while http.read():
                 pass
     assert 0 == http.goodbye
+
+
+def test_it_drains(wrapped, caller) -> None:
+    """It is out of the registry while what is in flight goes on, which is then finished."""
+    begun, release, loops = threading.Event(), asyncio.Event(), []
+
+    async def held(scope, receive, send):
+        if scope["type"] == "http":
+            loops.append(asyncio.get_running_loop())
+            begun.set()
+            await release.wait()
+            await app(scope, receive, send)
+
+    with serving(config_of(graceful_timeout=PATIENCE), held) as ending, caller.client() as client:
+        appear(caller, "web")
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(client.get, "http://web/")
+            assert begun.wait(PATIENCE)
+            ending()
+            appear(caller, "web", 0)
+            loops[0].call_soon_threadsafe(release.set)
+            assert 200 == answer.result(PATIENCE).status_code
 
 
 def test_a_wsgi_application(wrapped, caller) -> None:
@@ -173,9 +202,9 @@ def test_certificate_files_are_replaced(wrapped, caller, caplog) -> None:
 
 def test_a_unix_socket_is_refused(wrapped, caplog, tmp_path) -> None:
     """Peers could not reach it."""
-    with serving(config_of(bind=f"unix:{tmp_path / 's'}")) as failed:
+    with serving(config_of(bind=f"unix:{tmp_path / 's'}")) as end:
         pass
-    assert [3] == failed
+    assert [3] == end()
     assert "expected a TCP address" in caplog.text
 
 

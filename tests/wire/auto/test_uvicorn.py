@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -135,6 +136,29 @@ def test_a_default_keep_alive_is_that_of_the_mesh(wrapped, caller) -> None:
     with serving(server):
         appear(caller, "web")
         assert 60 == server.config.timeout_keep_alive
+
+
+def test_it_drains(wrapped, caller) -> None:
+    """It is out of the registry while what is in flight goes on, which is then finished."""
+    begun, release, loops = threading.Event(), asyncio.Event(), []
+
+    async def held(scope, receive, send):
+        if scope["type"] == "http":
+            loops.append(asyncio.get_running_loop())
+            begun.set()
+            await release.wait()
+            await app(scope, receive, send)
+
+    server = server_of(held)
+    with serving(server), caller.client() as client:
+        appear(caller, "web")
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(client.get, "http://web/")
+            assert begun.wait(PATIENCE)
+            server.should_exit = True
+            appear(caller, "web", 0)
+            loops[0].call_soon_threadsafe(release.set)
+            assert 200 == answer.result(PATIENCE).status_code
 
 
 @pytest.mark.filterwarnings("ignore:Uvicorn's native WSGI")

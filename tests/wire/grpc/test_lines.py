@@ -54,6 +54,34 @@ def test_a_root_that_is_gone_is_trusted_no_more(ca, serve, shop, face):
     assert grpc.StatusCode.UNAVAILABLE is caught.value.code()
 
 
+def test_a_stream_that_breaks_off(serve, shop, face):
+    """Messages come first, then an error of both kinds: grpcio's and ours."""
+    server = serve()
+    server.answer = lambda request, context: server.grpc.stop(0) and server.hold(request, context)
+    shop.bind(server)
+    with pytest.raises(grpc.RpcError) as caught:
+        face.call("Many", b"2", "unary_stream")
+    assert caught.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+    assert sum(state.pending for state in shop.upstream.states()) == 0
+
+
+def test_a_stream_ends_with_the_trust_in_its_peer(ca, serve, shop, sync_face):
+    """When the root that vouched for a peer is gone, the next call ends the streams with it."""
+    server = serve()
+    server.answer = lambda request, context: server.gone.wait(PATIENCE)
+    shop.bind(server)
+    stream = sync_face.channel.unary_stream("/t.T/Many")(b"1")
+    assert b"0" == next(stream)
+    other = ThrowawayCA("mesh.test", now=time.time())
+    shop.credentials.set(replace(other.credentials("front"), generation=2))
+    with pytest.raises(grpc.RpcError):
+        sync_face.call("Echo", b"x")
+    with pytest.raises(grpc.RpcError) as caught:
+        next(stream)
+    assert grpc.StatusCode.UNAVAILABLE is caught.value.code()
+    server.gone.set()
+
+
 def test_a_server_that_restarts_is_found_again(serve, shop, face):
     """A connection that the server closed is replaced; who may be repeated sees nothing of it."""
     server = serve()

@@ -144,7 +144,14 @@ class Recorder(Quiet):
         self.events.append("drain")
 
     def close(self) -> None:
-        self.events.append("close")
+        with self.heard:
+            self.events.append("close")
+            self.heard.notify_all()
+
+    def wait_closed(self) -> None:
+        """Until the server has left by itself; asking it a second time would hurry it."""
+        with self.heard:
+            assert self.heard.wait_for(lambda: "close" in self.events, PATIENCE)
 
 
 @dataclass

@@ -11,9 +11,12 @@ from h2.errors import ErrorCodes
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, TextMessage
 
-from meshlib.serve.options import Edge
+from meshlib.serve.options import DrainConfig, Edge
 from meshlib.testing.http2 import Http2, head
 from meshlib.trust.bundle import Credentials
+
+FOR_EVER = DrainConfig(lame_duck=0, grace=1000)
+"""Longer than a test waits for its server: what is left behind keeps it."""
 
 
 @pytest.fixture
@@ -121,7 +124,9 @@ def test_large_bodies_both_ways_and_one_nobody_reads(serve, speak) -> None:
     body = bytes(range(256)) * 4096
     with serve(app) as running:
         http = speak(running)
-        deaf = http.send(head(b"POST", b"/deaf"), body[:60000], end=False)
+        deaf = http.send(head(b"POST", b"/deaf"), end=False)
+        for _ in range(60):
+            http.write(deaf, b"x" * 1000, end=False)
         stream = http.send(head(b"POST", b"/"), body)
         http.over(stream)
         assert body == http.body[stream]
@@ -355,7 +360,7 @@ def test_a_body_that_goes_on_in_http_1(serve, client) -> None:
             await answer(send, b"no", 413)
 
     request = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10000000\r\n\r\n" + b"x" * 10_000_000
-    with serve(early) as running:
+    with serve(early, drain=FOR_EVER) as running:
         sock = client.connect(*running.address)
         sender = threading.Thread(target=send_all, args=(sock, request))
         sender.start()
@@ -363,6 +368,42 @@ def test_a_body_that_goes_on_in_http_1(serve, client) -> None:
         sender.join(10)
         assert not sender.is_alive()
         sock.close()
+
+
+def test_a_request_that_follows_the_last_answer(serve, client) -> None:
+    """Known hard bug: begun before the drain, the answer ends its connection all the same."""
+    begun, release, loops = threading.Event(), asyncio.Event(), []
+
+    async def slow(scope, receive, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            loops.append(asyncio.get_running_loop())
+            begun.set()
+            await release.wait()
+            await send({"type": "http.response.body", "body": b"done"})
+
+    with serve(slow, drain=FOR_EVER) as running:
+        idle, sock = client.open(*running.address), client.connect(*running.address)
+        assert 200 == client.ask(idle, "/-/health")[0]
+        sock.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n" * 2)
+        assert begun.wait(10)
+        running.server.stop()
+        assert b"" == idle.sock.recv(1)
+        loops[0].call_soon_threadsafe(release.set)
+        answer = exchange(sock)
+        idle.close()
+        running.recorder.wait_closed()
+    assert 1 == answer.count(b"HTTP/1.1 200")
+    assert b"done" in answer
+
+
+def exchange(sock) -> bytes:
+    """All that is said until the server closes."""
+    said = b""
+    with sock:
+        while part := sock.recv(65536):
+            said += part
+    return said
 
 
 def send_all(sock, data) -> None:

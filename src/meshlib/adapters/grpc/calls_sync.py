@@ -15,11 +15,12 @@ from grpc import StatusCode
 
 from meshlib.adapters.grpc.bases import Call
 from meshlib.adapters.grpc.bases import Future as FutureBase
-from meshlib.adapters.grpc.errors import Failed, cancelled
+from meshlib.adapters.grpc.errors import ERRORS, Failed, cancelled
 from meshlib.adapters.grpc.handle import Handle
 from meshlib.adapters.grpc.over import Finished, Over
 from meshlib.adapters.grpc.replies import RpcReply
 from meshlib.adapters.grpc.rpc import Metadata
+from meshlib.errors import MeshError
 from meshlib.runtime import run_sync
 
 
@@ -178,7 +179,12 @@ class StreamCall(_Going):
     def _next(self, reply: Any) -> bytes | None:
         if self._parts is None:
             self._parts = iter(reply) if reply.content is None else iter(_all_of(reply))
-        part = next(self._parts, None)
+        try:
+            part = next(self._parts, None)
+        except MeshError as exc:
+            error: Any = ERRORS.translated(exc)
+            self.settle(error)
+            raise error from exc
         if part is None:
             self.settle(finished(reply, None))
         return part

@@ -8,6 +8,7 @@ endpoint that has left is let go of by itself.
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from meshlib.adapters.grpc.pump import pump
 from meshlib.adapters.grpc.relay import Relay
 from meshlib.adapters.wire import target_of
 from meshlib.model import Attempt
+from meshlib.trust.tls import MeshContext
 
 _NEVER_SENT = "failed to connect to all addresses"
 """grpcio's words when a channel has no connection; its own address stands behind them."""
@@ -32,11 +34,9 @@ class Line:
         self,
         relay: Relay,
         channel: Any,
-        connected: Callable[[Any], bool],
         close: Callable[[Any], None],
     ) -> None:
-        self.relay, self.channel = relay, channel
-        self._connected, self._close = connected, close
+        self.relay, self.channel, self._close = relay, channel, close
         self._lock = threading.Lock()
         self._users = 0
         self._retired = self._closed = False
@@ -66,6 +66,12 @@ class Line:
         self._retired = True
         self._close_if_unused()
 
+    def outdated(self, context: ssl.SSLContext) -> None:
+        """Trust was rotated: retire; calls with a peer that is trusted no more end at once."""
+        self.retire()
+        if isinstance(context, MeshContext) and not context.still_trusts(self.relay.remote):
+            pump().close(self.relay)
+
     def callable(self, shape: str, path: str) -> Any:
         """grpcio's callable of a method; messages are bytes here."""
         found = self._callables.get((shape, path))
@@ -76,11 +82,11 @@ class Line:
     def never_sent(self, details: str) -> bool:
         """Whether these words say that the channel had no connection to send anything by.
 
-        They name the line's own socket, which no server knows, or the connection is ending: a
+        They name the line's own socket, which no server knows, or the peer has said goodbye: a
         server that repeats such words of a call of its own is not mistaken for it.
         """
         if details.startswith(_NOT_TAKEN):
-            return not self._connected(self.channel)
+            return self.relay.goodbye
         return _NEVER_SENT in details and self.relay.path in details
 
     def _close_if_unused(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -59,9 +60,10 @@ class AioLines:
         if found is not None and found[0] >= generation and _good(found[1]):
             return found[1]
         if found is not None:
-            found[1].add_done_callback(_retire)
+            found[1].add_done_callback(partial(_outdated, key[0]))
         made = asyncio.ensure_future(self._connect(key, attempt))
         made.add_done_callback(_heard)
+        self._lines = {k: v for k, v in self._lines.items() if _good(v[1])}
         self._lines[key] = generation, made
         return made
 
@@ -83,7 +85,7 @@ class AioLines:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._close, channel)
 
-        return Line(relay, channel, _connected, close)
+        return Line(relay, channel, close)
 
     def _close(self, channel: Any) -> None:
         task = asyncio.ensure_future(channel.close())
@@ -112,10 +114,6 @@ async def _dialled(host: str, port: int) -> socket.socket:
     raise error
 
 
-def _connected(channel: Any) -> bool:
-    return bool(channel.get_state() is grpc.ChannelConnectivity.READY)
-
-
 def _good(promised: asyncio.Task[Line]) -> bool:
     if not promised.done():
         return True
@@ -127,6 +125,11 @@ def _heard(promised: asyncio.Task[Line]) -> None:
     """Whoever waits is told; if nobody does any more, nobody need be."""
     if not promised.cancelled():
         promised.exception()
+
+
+def _outdated(context: ssl.SSLContext, promised: asyncio.Task[Line]) -> None:
+    if not promised.cancelled() and promised.exception() is None:
+        promised.result().outdated(context)
 
 
 def _retire(promised: asyncio.Task[Line]) -> None:

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -65,9 +66,10 @@ class SyncLines:
             if found is not None and self._good(found, generation):
                 return found[1], False
             made: Future[Line] = Future()
+            self._lines = {k: v for k, v in self._lines.items() if _alive(v[1])}
             self._lines[key] = generation, made
         if found is not None:
-            found[1].add_done_callback(_retire)
+            found[1].add_done_callback(partial(_outdated, key[0]))
         return made, True
 
     def _good(self, found: tuple[int, Future[Line]], generation: int) -> bool:
@@ -75,7 +77,7 @@ class SyncLines:
         of, promised = found
         if of < generation or self._pid != os.getpid():
             return False
-        return not promised.done() or (promised.exception() is None and promised.result().usable)
+        return _alive(promised)
 
     def _fulfil(self, key: Key, made: Future[Line], attempt: Attempt, seconds: float) -> None:
         try:
@@ -93,7 +95,7 @@ class SyncLines:
             raise
         options = options_of(attempt, self._idle, self._options)
         channel = grpc.secure_channel(f"unix:{relay.path}", credentials(), options)
-        return Line(relay, channel, _connected, _close)
+        return Line(relay, channel, _close)
 
 
 def _awaited(promised: Future[Line], attempt: Attempt, seconds: float) -> Line:
@@ -103,15 +105,18 @@ def _awaited(promised: Future[Line], attempt: Attempt, seconds: float) -> Line:
         raise not_connected(attempt, exc) from exc
 
 
+def _alive(promised: Future[Line]) -> bool:
+    return not promised.done() or (promised.exception() is None and promised.result().usable)
+
+
+def _outdated(context: ssl.SSLContext, promised: Future[Line]) -> None:
+    if promised.exception() is None:
+        promised.result().outdated(context)
+
+
 def _retire(promised: Future[Line]) -> None:
     if promised.exception() is None:
         promised.result().retire()
-
-
-def _connected(channel: Any) -> bool:
-    """grpcio's public way to ask, `subscribe`, costs a thread."""
-    state: int = channel._channel.check_connectivity_state(False)  # noqa: SLF001, FBT003
-    return state == grpc.ChannelConnectivity.READY.value[0]
 
 
 def _close(channel: grpc.Channel) -> None:

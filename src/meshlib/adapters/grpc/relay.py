@@ -20,6 +20,8 @@ from concurrent.futures import Future
 from enum import Enum, auto
 from typing import Any
 
+from meshlib.adapters.grpc.frames import Frames
+
 SIZE = 256 * 1024
 """Bytes moved at a time: sixteen TLS records."""
 RECORD = 16 * 1024
@@ -48,10 +50,13 @@ class Flow(Enum):
 class Pipe:
     """One direction.  `buffer` is shared by all: what cannot be passed on is copied out of it."""
 
-    __slots__ = ("_buffer", "_rest", "_sink", "_source")
+    __slots__ = ("_buffer", "_frames", "_rest", "_sink", "_source")
 
-    def __init__(self, source: Any, sink: Any, buffer: memoryview) -> None:
+    def __init__(
+        self, source: Any, sink: Any, buffer: memoryview, frames: Frames | None = None
+    ) -> None:
         self._source, self._sink, self._buffer = source, sink, buffer
+        self._frames = frames
         self._rest: memoryview | None = None
 
     def move(self) -> Flow:
@@ -61,7 +66,7 @@ class Pipe:
         self._rest = None
         for _ in range(TURNS):
             size, drained = self._fill()
-            if size and not self._passed(self._buffer[:size]):
+            if size and not self._handed_on(size):
                 return Flow.FULL
             if drained:
                 return Flow.EMPTY
@@ -76,13 +81,20 @@ class Pipe:
             except _WAIT:
                 return size, True
             if not got:
-                if size and not self._passed(self._buffer[:size]):
+                if size and not self._handed_on(size):
                     return 0, True  # the other end is told of this one's by the next read
                 raise EOFError
             size += got
             if got < RECORD and size < SIZE:  # all there was; if not, the selector says so
                 return size, True
         return size, False
+
+    def _handed_on(self, size: int) -> bool:
+        """Whether all of what was read went."""
+        data = self._buffer[:size]
+        if self._frames is not None:
+            self._frames.feed(data)
+        return self._passed(data)
 
     def _passed(self, data: memoryview) -> bool:
         """Whether all of it went; what did not is kept."""
@@ -115,7 +127,13 @@ class Relay:
         self._local: socket.socket | None = None
         self._up: Pipe | None = None
         self._down: Pipe | None = None
+        self._frames = Frames()
         self._flows = {UP: Flow.EMPTY, DOWN: Flow.EMPTY}
+
+    @property
+    def goodbye(self) -> bool:
+        """Whether the peer takes no more calls; true before grpcio can notice."""
+        return self._frames.goodbye
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
@@ -183,7 +201,7 @@ class Relay:
         self._local = local
         self._unlisten()
         self._up = Pipe(local, self.remote, buffer)
-        self._down = Pipe(self.remote, local, buffer)
+        self._down = Pipe(self.remote, local, buffer, self._frames)
         return True
 
     def _move(self, due: int) -> dict[socket.socket, int] | None:

@@ -12,16 +12,17 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import select
+import os
 import signal
 import socket
 import socketserver
-import ssl
 import threading
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from meshlib.auto.incoming import hosted
+from meshlib.auto.incoming.arrival import Arrival, Busy, await_request
+from meshlib.auto.incoming.found import wrapped_already
 from meshlib.errors import MeshError
 from meshlib.serve.admission import Connection
 from meshlib.serve.leave import tell
@@ -72,17 +73,19 @@ class DevServer:
             min_version=options.oldest_tls,
         )
         given = getattr(server, app)
-        self.mesh = given if isinstance(given, MeshWSGI) else MeshWSGI(given, options)
+        found = wrapped_already(given)
+        self.mesh = found or MeshWSGI(given, options)
         self.mesh.transport = ThisThread()
-        setattr(server, app, self.mesh)
-        self._newcomers: Newcomers[socket.socket] = Newcomers(options.limits.newcomers, _hang_up)
+        setattr(server, app, given if found else self.mesh)
+        self._newcomers: Newcomers[Arrival] = Newcomers(options.limits.newcomers, Arrival.hang_up)
         self._lock = threading.Lock()
         self._turn = _turns(server)
-        self._busy = _Busy()
+        self._busy = Busy()
         self._lease: Lease | None = None
         self._told: list[int] = []
         self._finish: Callable[..., None] = server.finish_request
         self._side: socket.socket | None = None
+        self._pid = os.getpid()
 
     def serve(self, forever: Callable[[], None]) -> None:
         """Register, serve until told to stop, and leave.  Raises MeshError."""
@@ -119,27 +122,26 @@ class DevServer:
 
     def _admit(self, request: socket.socket, client: Any, *, edge: bool = False) -> None:
         """In place of the server's `process_request`: never blocks."""
+        arrival = Arrival(request, client, edge=edge)
         with self._lock:
-            self._newcomers.admit(request)
-        thread = threading.Thread(
-            target=self._attend, args=(request, client), kwargs={"edge": edge}, daemon=True
-        )
-        thread.start()
+            self._newcomers.admit(arrival)
+        threading.Thread(target=self._attend, args=(arrival,), daemon=True).start()
 
-    def _attend(self, request: socket.socket, client: Any, *, edge: bool) -> None:
-        ready: Any = request
+    def _attend(self, arrival: Arrival) -> None:
         try:
-            ready, connection = self._greeted(request, edge=edge)
-            _await_request(ready, hosted.KEEP_ALIVE if connection.peer else self._head)
-            with self._lock:
-                self._newcomers.leave(request)
-            self._answer(ready, client, connection)
+            connection = self._greet(arrival)
+            await_request(arrival.sock, hosted.KEEP_ALIVE if connection.peer else self._head)
+            self._proven(arrival)
+            self._answer(arrival.sock, arrival.client, connection)
         except OSError as exc:  # ssl.SSLError and TimeoutError are some
-            log.debug("connection with %s failed: %s", client, exc)
+            log.debug("connection with %s failed: %s", arrival.client, exc)
         finally:
-            with self._lock:
-                self._newcomers.leave(request)
-            self.server.shutdown_request(ready)
+            self._proven(arrival)
+            self.server.shutdown_request(arrival.sock)
+
+    def _proven(self, arrival: Arrival) -> None:
+        with self._lock:
+            self._newcomers.leave(arrival)
 
     def _answer(self, ready: Any, client: Any, connection: Connection) -> None:
         ready.settimeout(hosted.KEEP_ALIVE)
@@ -152,30 +154,30 @@ class DevServer:
             except Exception:  # noqa: BLE001 - the server tells of whatever escapes its handler
                 self.server.handle_error(ready, client)
 
-    def _greeted(self, sock: socket.socket, *, edge: bool) -> tuple[socket.socket, Connection]:
-        """The connection as it is to be read, and who is at its other end.  Raises OSError."""
-        if edge:
-            return sock, _EDGE
+    def _greet(self, arrival: Arrival) -> Connection:
+        """Shake hands; who is at the other end.  Raises OSError."""
+        sock = arrival.sock
+        if arrival.edge:
+            return _EDGE
         sock.settimeout(self.options.limits.handshake)
         lenient = self.options.plaintext
         if lenient is not None and lenient.accepted:
             first = sock.recv(1, socket.MSG_PEEK)
             if first and not is_handshake(first):
-                return sock, _PLAINTEXT
-        wrapped = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-        try:
-            wrapped.do_handshake()
-        except OSError:
-            wrapped.close()
-            raise
-        return wrapped, Connection(peer_of(wrapped))
+                return _PLAINTEXT
+        # the old object has no connection any more: whoever hangs up must have the new one
+        tls = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        arrival.sock = tls
+        tls.do_handshake()
+        return Connection(peer_of(tls))
 
     def _finish_child(self, request: socket.socket, client: Any) -> None:
         """In the child of a server that forks."""
+        arrival = Arrival(request, client, edge=False)
         try:
-            ready, _current.connection = self._greeted(request, edge=False)
-            ready.settimeout(hosted.KEEP_ALIVE)
-            self._finish(ready, client)
+            _current.connection = self._greet(arrival)
+            arrival.sock.settimeout(hosted.KEEP_ALIVE)
+            self._finish(arrival.sock, client)
         except OSError as exc:
             log.debug("connection with %s failed: %s", client, exc)
 
@@ -236,50 +238,15 @@ class DevServer:
     def _depart(self) -> None:
         """At the exit of the interpreter, where no thread can be started."""
         lease, self._lease = self._lease, None
-        if lease is not None:
+        if lease is not None and os.getpid() == self._pid:  # children end as well
             with contextlib.suppress(MeshError, OSError):
                 lease.close()
-
-
-class _Busy:
-    """How many requests are being served."""
-
-    def __init__(self) -> None:
-        self._many, self._idle = 0, threading.Condition()
-
-    def __enter__(self) -> None:
-        with self._idle:
-            self._many += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._idle:
-            self._many -= 1
-            self._idle.notify_all()
-
-    def wait(self, seconds: float) -> None:
-        with self._idle:
-            self._idle.wait_for(lambda: self._many == 0, seconds)
 
 
 def _turns(server: Any) -> contextlib.AbstractContextManager[Any]:
     """Held while a request is served; a server without threads serves one at a time."""
     threaded = isinstance(server, socketserver.ThreadingMixIn)
     return contextlib.nullcontext() if threaded else threading.Lock()
-
-
-def _await_request(sock: Any, seconds: float) -> None:
-    """Wait until its first bytes are there.  Raises TimeoutError."""
-    if isinstance(sock, ssl.SSLSocket) and sock.pending():
-        return
-    if not select.select([sock], [], [], seconds)[0]:
-        message = f"nothing was asked for {seconds:.0f} s"
-        raise TimeoutError(message)
-
-
-def _hang_up(sock: socket.socket) -> None:
-    """Its thread notices, and closes it."""
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
 
 
 def serve_forever(server: Any, app: str, forever: Callable[[], None]) -> None:

@@ -120,12 +120,13 @@ class TheirSite:
 
     def wsgi(self) -> WSGIApp:
         """The application; called by gunicorn, before the fork or after it."""
-        from meshlib.serve.wsgi import MeshWSGI
+        from meshlib.auto.incoming.found import wrapped_already
 
-        app = self._app.wsgi()
-        if isinstance(app, MeshWSGI):  # the program has wrapped it itself
-            app.stages, app.transport = self.mesh.stages, self.mesh.transport
-            self.mesh = app
+        app: WSGIApp = self._app.wsgi()
+        found = wrapped_already(app)
+        if found is not None:
+            found.stages, found.transport = self.mesh.stages, self.mesh.transport
+            return app
         self._loaded.app = app
         return self.mesh
 

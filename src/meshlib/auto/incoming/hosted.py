@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from meshlib.auto import process
 from meshlib.auto.versions import within
 from meshlib.errors import ConfigError, MeshError
-from meshlib.serve.asgi import ASGIApp, MeshASGI
 from meshlib.serve.sockets import BACKLOG, listen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from meshlib.serve.asgi import ASGIApp
     from meshlib.serve.options import ServeOptions
     from meshlib.serve.stages import Stages
 
@@ -55,6 +55,8 @@ def options_of(host: str, port: int, **more: Any) -> ServeOptions:
 
 def asgi_of(app: ASGIApp, options: ServeOptions) -> tuple[ASGIApp, Stages]:
     """`app` as the mesh serves it, and where it is told that its server leaves; once is enough."""
+    from meshlib.serve.asgi import MeshASGI  # programs that only import a server do not wait
+
     inner: Any = app
     for _ in range(_DEPTH):
         if isinstance(inner, MeshASGI):

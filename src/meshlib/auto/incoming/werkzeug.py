@@ -12,7 +12,6 @@ from importlib import metadata
 from typing import Any
 
 from meshlib.auto.incoming import hosted
-from meshlib.auto.incoming.devserver import serve_forever
 from meshlib.auto.outgoing.wraps import Wraps
 
 SUPPORTED = ">=2.3,<4"
@@ -45,4 +44,6 @@ def _init(wrapped: Any, _: object, args: Any, kwargs: Any) -> None:
 
 
 def _serve(wrapped: Any, server: Any, args: Any, kwargs: Any) -> None:
+    from meshlib.auto.incoming.devserver import serve_forever
+
     serve_forever(server, "app", partial(wrapped, *args, **kwargs))

@@ -11,7 +11,6 @@ import sys
 from functools import partial
 from typing import Any
 
-from meshlib.auto.incoming.devserver import serve_forever
 from meshlib.auto.outgoing.wraps import Wraps
 
 SUPPORTED = ">=3.11"
@@ -34,6 +33,8 @@ def _serve(wrapped: Any, server: Any, args: Any, kwargs: Any) -> None:
     kind = sys.modules["wsgiref.simple_server"].WSGIServer
     forever = partial(wrapped, *args, **kwargs)
     if isinstance(server, kind):
+        from meshlib.auto.incoming.devserver import serve_forever
+
         serve_forever(server, "application", forever)
     else:
         forever()
