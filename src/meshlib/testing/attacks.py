@@ -38,7 +38,7 @@ def _leaves(arena: Arena) -> Iterator[Shown]:
     yield Shown("a leaf with a subject", usual(arena.issued(subject="somebody")))
     yield Shown("a leaf without extended key usage", usual(arena.issued(purposes=())))
     yield Shown("a leaf without basic constraints", usual(arena.issued(ca=None)))
-    yield Shown("the last minute", usual(arena.issued(until=60.0)))
+    yield Shown("the last half hour", usual(arena.issued(until=1800.0)))
     yield Shown("the longest id", usual(arena.issued(names=uris(longest))), by=HOLDER)
     other = arena.issued(names=uris(arena.ours.id_of("other")))
     yield Shown("another service of the domain", usual(other), by=HOLDER)

@@ -174,12 +174,14 @@ def test_concurrency(limited, world, call):
 # ---- tokens of end users
 
 
-HIM = Issuer(time.time())
-
-
 class Source:
+    """The keys of one issuer."""
+
+    def __init__(self):
+        self.issuer = Issuer(time.time())
+
     def keys(self, provider):
-        return Watch(read_keys(HIM.published()), ready=True)
+        return Watch(read_keys(self.issuer.published()), ready=True)
 
     def unknown_key(self, provider): ...
 
@@ -188,8 +190,9 @@ def test_tokens(serve, world, call):
     """A good token's claims reach the handler; a bad one is refused."""
     provider = JwtProviderConfig(issuer=ISSUER, audiences=(AUDIENCE,), jwks_file="keys.json")
     config = ServingConfig(jwt=JwtConfig(providers={"corp": provider}, required="always"))
-    with serve(world, tokens=Tokens(Watch(config, ready=True), Source)) as backend:
-        good = [("authorization", f"Bearer {HIM.token()}")]
+    source = Source()
+    with serve(world, tokens=Tokens(Watch(config, ready=True), lambda: source)) as backend:
+        good = [("authorization", f"Bearer {source.issuer.token()}")]
         assert "ada" == call(backend).say(metadata=good)["claims"]["corp"]["sub"]
         for metadata in ([], [("authorization", "Bearer x.y.z")]):
             error = call(backend).fails(metadata=metadata)
@@ -208,7 +211,8 @@ def test_edge(serve, world):
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             say = channel.unary_unary("/t.Echo/Say")
             said = say(b"", timeout=PATIENCE, metadata=metadata)
-        assert b'"peer": null, "edge": true' in said
+        assert b'"peer": null' in said
+        assert b'"edge": true' in said
         assert b'"priority": 3' in said
         with grpc.insecure_channel(f"127.0.0.1:{backend.port}") as channel:
             with pytest.raises(grpc.RpcError) as caught:

@@ -16,14 +16,19 @@ from meshlib.testing.issuer import ISSUER, Issuer
 HERE = Path(__file__).parent
 PATIENCE = 20.0
 """Seconds a change may take to arrive."""
-HIM, NEXT = Issuer(time.time()), Issuer(time.time(), kid="k2")
 
 
 @pytest.fixture
-def publisher(home, tmp_path):
+def him():
+    """One who issues tokens, from this moment on."""
+    return Issuer(time.time())
+
+
+@pytest.fixture
+def publisher(home, tmp_path, him):
     """A service of the mesh that publishes what is in a file."""
     file = tmp_path / "keys.json"
-    file.write_bytes(HIM.published())
+    file.write_bytes(him.published())
     command = [sys.executable, HERE / "publisher.py", file]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline().strip().isdecimal()
@@ -52,20 +57,21 @@ def until(status: int, http, token: str) -> list[int]:
     return seen
 
 
-def test_keys_through_the_mesh(backend, publisher):
+def test_keys_through_the_mesh(backend, publisher, him):
     """Configured while it runs, with keys from a service; a rotation reaches every worker."""
     provider = {"Issuer": ISSUER, "Audiences": ["backend"], "JwksUrl": "http://publisher/keys"}
+    successor = Issuer(time.time(), kid="k2")
     serving = {"Jwt": {"Providers": {"corp": {**provider, "Refresh": "1s"}}, "Required": "always"}}
     with Mesh("frontend") as mesh, mesh.client() as http:
         until(200, http, "")
         mesh.control.put(Document("traffic-policy", "backend", {"Serving": serving}))
         until(401, http, "")
-        assert {401, 503, 200}.issuperset(until(200, http, HIM.token()))
-        assert [401] == until(401, http, NEXT.token())
-        publisher.write_bytes(HIM.published(NEXT))
-        until(200, http, NEXT.token())
+        assert {401, 503, 200}.issuperset(until(200, http, him.token()))
+        assert [401] == until(401, http, successor.token())
+        publisher.write_bytes(him.published(successor))
+        until(200, http, successor.token())
         publisher.write_bytes(b"<html>")
-        assert [200] == until(200, http, HIM.token())
+        assert [200] == until(200, http, him.token())
         jwt = {"Providers": [{"Name": "corp", "VerifyClaims": [{"Path": ["role"], "Value": "a"}]}]}
         permission = {"Action": "allow", "HTTP": {"PathPrefix": "/"}, "JWT": jwt}
         body = {"Sources": [{"Name": "frontend", "Permissions": [permission]}]}
@@ -73,4 +79,4 @@ def test_keys_through_the_mesh(backend, publisher):
         mesh.control.put(
             Document("service-intentions", "*", {"Sources": [{"Name": "*", "Action": "deny"}]})
         )
-        until(200, http, HIM.token(role="a"))
+        until(200, http, him.token(role="a"))

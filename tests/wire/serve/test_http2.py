@@ -295,11 +295,14 @@ def test_a_connection_outlives_its_trust_by_not_one_request(serve, speak) -> Non
 def test_streams_that_are_opened_and_reset(serve, speak) -> None:
     """Known hard bug, CVE-2023-44487: no more applications run than there may be streams."""
     running_now, release, loops = [], asyncio.Event(), []
+    as_many_as_may = threading.Event()
 
     async def stubborn(scope, receive, send):
         if scope["type"] == "http" and scope["path"] == "/":
             loops.append(asyncio.get_running_loop())
             running_now.append(scope)
+            if len(running_now) == 100:
+                as_many_as_may.set()
             await release.wait()
 
     with serve(stubborn) as running:
@@ -311,6 +314,7 @@ def test_streams_that_are_opened_and_reset(serve, speak) -> None:
         refused = http.get(b"/")
         http.over(refused)
         assert ErrorCodes.REFUSED_STREAM == http.reset[refused]
+        assert as_many_as_may.wait(20)
         assert 100 == len(running_now)
         loops[0].call_soon_threadsafe(release.set)
         running.recorder.wait_served(100)
