@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from http.client import HTTPException
 from math import inf
 from typing import Any
 
@@ -21,6 +22,7 @@ from urllib3.connection import HTTPSConnection
 from urllib3.util import SKIP_HEADER, Timeout
 
 from meshlib.adapters.body import BytesBody, StreamBody
+from meshlib.adapters.quick_head import QuickResponse
 from meshlib.adapters.trust import outlives_its_peer
 from meshlib.adapters.upgraded import SWITCHING
 from meshlib.adapters.upgraded_sync import upgraded_sync
@@ -49,6 +51,8 @@ class _NotConnected(Exception):
 
 class _Connection(HTTPSConnection):
     """Says of a failure whether it happened before anything was sent."""
+
+    response_class = QuickResponse
 
     def connect(self) -> None:
         """Connect and shake hands.  Raises _NotConnected, with the cause chained."""
@@ -202,10 +206,14 @@ def _reply(attempt: Attempt, response: urllib3.BaseHTTPResponse) -> Reply:
         reply: Reply = _StreamedReply(attempt, response)
     else:
         try:
-            content = response.read(decode_content=False)
-        except _BROKEN as exc:
+            # past urllib3, whose reading costs more than what is read
+            content = response._original_response.read()  # type: ignore[attr-defined]  # noqa: SLF001 - as for `_raw`
+        except (*_BROKEN, HTTPException) as exc:
             response.close()
             raise interrupted(attempt, _timeout_in(exc)) from exc
+        except BaseException:  # such as Ctrl-C: urllib3 would not keep the connection either
+            response.close()
+            raise
         response.release_conn()
         reply = Reply(response.status, response.headers, _raw(response), content)
     reply.reason = response.reason or ""

@@ -24,6 +24,9 @@ from meshlib.errors import MeshError
 from meshlib.runtime import run_sync
 from meshlib.stack.service import CallService
 
+_NOT_AGAIN = Retry(0, read=False)
+"""What requests says to urllib3 by itself; nothing changes it, so that one serves all."""
+
 
 class MeshAdapter(HTTPAdapter):
     """Sends every request to the service its URL names."""
@@ -76,7 +79,7 @@ def exchange(
         run_sync(stack(call)),
         request_method=method,
         request_url=path,
-        retries=Retry(0, read=False),
+        retries=_NOT_AGAIN,
         preload_content=False,
         decode_content=False,
     )

@@ -143,7 +143,7 @@ def response_of(reply: Reply, **options: Any) -> urllib3.HTTPResponse:
     for name, value in reply.raw_headers:
         pair = name.decode("latin-1"), value.decode("latin-1")
         headers.add(*pair)
-        message.add_header(*pair)
+        message.set_raw(*pair)
     stream = io.BufferedReader(ReplyStream(reply), _BLOCK) if reply.content is None else None
     return urllib3.HTTPResponse(
         body=stream or io.BytesIO(reply.content or b""),
