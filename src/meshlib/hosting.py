@@ -7,11 +7,12 @@ Each server is loaded only by those who run it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from meshlib import follow
 from meshlib.config import ServingConfig, SharedRatesConfig
+from meshlib.lazy import lazy
 from meshlib.model import Locality
 from meshlib.runtime import new_rng, real_clock
 from meshlib.settings import Settings
@@ -235,7 +236,7 @@ class Hosting(ABC):
 
     # ---- what stands before it
 
-    @cached_property
+    @lazy
     def _gate(self) -> Gate:
         from meshlib.serve.limits import Gate
 
@@ -249,14 +250,14 @@ class Hosting(ABC):
             listener=self._listener,
         )
 
-    @cached_property
+    @lazy
     def _serving(self) -> Watch[ServingConfig]:
         """What this service lets in: what the program says beats what documents say."""
         if self.settings.serving is not None:
             return Watch(self.settings.serving, ready=True)
         return self._directory.serving(self.service)
 
-    @cached_property
+    @lazy
     def _authorization(self) -> Authorization:
         from meshlib.planes import observed
         from meshlib.serve.authorize import Authorization
@@ -270,13 +271,13 @@ class Hosting(ABC):
             observed(self.settings, lambda: self.instance),
         )
 
-    @cached_property
+    @lazy
     def _tokens(self) -> Tokens:
         from meshlib.planes import tokens
 
         return tokens(self._serving, self.client, self._listener.control_event)
 
-    @cached_property
+    @lazy
     def _plaintext(self) -> Plaintext:
         from meshlib.serve.plaintext import Plaintext
 

@@ -12,13 +12,13 @@ import concurrent.futures.thread  # noqa: F401
 import os
 import socket
 from collections.abc import Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from meshlib.config import UpstreamConfig
 from meshlib.faces import Faces
 from meshlib.gauges import Known, add_gauges
 from meshlib.hosting import Hosting
+from meshlib.lazy import lazy
 from meshlib.model import Locality
 from meshlib.observe.metrics.listener import Metrics
 from meshlib.observe.quiet import Everybody
@@ -91,7 +91,7 @@ class Mesh(Faces, Hosting):
         """The name others call this process by."""
         return self.settings.service
 
-    @cached_property
+    @lazy
     def instance(self) -> str:
         """The name of this one process, unique in the mesh."""
         host = socket.gethostname().partition(".")[0]
@@ -102,7 +102,7 @@ class Mesh(Faces, Hosting):
     def _locality(self) -> Locality:
         return Locality(self.settings.region, self.settings.zone)
 
-    @cached_property
+    @lazy
     def control(self) -> ControlPlane:
         """The control plane: registry, documents and identities."""
         from meshlib.planes import control_plane
@@ -111,7 +111,7 @@ class Mesh(Faces, Hosting):
             self.settings, self._listener.control_event, consul=self._consul, token=self._token
         )
 
-    @cached_property
+    @lazy
     def credentials(self) -> Watch[Credentials]:
         """This service's certificate and trust, renewed in time.  Raises IdentityUnavailable."""
         return self._issuer.credentials(self.service)
@@ -120,7 +120,7 @@ class Mesh(Faces, Hosting):
     def _issuer(self) -> IdentitySource:
         return self._identity or (self._elsewhere if self.settings.identity else self.control)
 
-    @cached_property
+    @lazy
     def _elsewhere(self) -> OwnedIdentity:
         """What the setting `identity` names."""
         from meshlib.planes import issuer
@@ -169,7 +169,7 @@ class Mesh(Faces, Hosting):
 
     # ---- how it is put together
 
-    @cached_property
+    @lazy
     def _directory(self) -> Directory:
         from meshlib.control.directory import Directory
         from meshlib.control.routes import Caller
@@ -190,7 +190,7 @@ class Mesh(Faces, Hosting):
         add_gauges(metrics.registry, known)
         return metrics
 
-    @cached_property
+    @lazy
     def _arrival(self) -> Arrival:
         from meshlib.adapters.arrival import Arrival
 
@@ -201,7 +201,7 @@ class Mesh(Faces, Hosting):
 
         return Arrival(fetch, lambda: "credentials" in self.__dict__)
 
-    @cached_property
+    @lazy
     def _parts(self) -> Parts:
         from meshlib.adapters.stacks import Parts
         from meshlib.adapters.trust import ClientTrust
@@ -210,13 +210,13 @@ class Mesh(Faces, Hosting):
         h2 = ClientTrust(self.credentials, self._issuer, alpn=("h2",))
         return Parts(self._directory.destination, trust, h2, self._tracer, self._listener)
 
-    @cached_property
+    @lazy
     def _sync_stacks(self) -> SyncStacks:
         from meshlib.adapters.stacks_sync import SyncStacks
 
         return SyncStacks(self._parts)
 
-    @cached_property
+    @lazy
     def _loop_stacks(self) -> LoopStacks:
         from meshlib.adapters.stacks_async import LoopStacks
 

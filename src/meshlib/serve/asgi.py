@@ -221,9 +221,12 @@ def _without_claims(headers: RawHeaders) -> RawHeaders:
 
 
 def _joined(headers: RawHeaders, name: str) -> str | None:
-    """All headers of one name as one (RFC 9110 section 5.3); None: there is none."""
-    raw = name.encode("latin-1")
-    values = [value for found, value in headers if found == raw]
+    """All headers of one name as one (RFC 9110 section 5.3); None: there is none.
+
+    `_` is `-`, as it is to every application behind WSGI and CGI: no rule is evaded by it.
+    """
+    raw = name.encode("latin-1").replace(b"_", b"-")
+    values = [value for found, value in headers if found.replace(b"_", b"-") == raw]
     return b",".join(values).decode("latin-1") if values else None
 
 

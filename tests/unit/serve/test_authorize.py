@@ -23,7 +23,7 @@ from meshlib.watch import Watch
 
 BODY = f"{DENIED.reason}\n".encode()
 ADMIN = Permission(False, PathTest(Text(How.PREFIX, "/admin")))
-TWICE = Permission(False, headers=(Named("x-a", Text(How.EXACT, "1,2")),))
+TWICE = Permission(False, headers=(Named("x-a", Text(How.EXACT, "1,2,3")),))
 
 
 class Denials(Quiet):
@@ -84,7 +84,7 @@ def asgi(options, connection, path="/a", kind="http"):
         "type": kind,
         "path": path,
         "raw_path": path.encode(),
-        "headers": [(b"host", b"backend"), (b"x-a", b"1"), (b"x-a", b"2")],
+        "headers": [(b"host", b"backend"), (b"x-a", b"1"), (b"x-a", b"2"), (b"x_a", b"3")],
         "state": {CONNECTION: connection},
     }
     if kind == "http":
@@ -119,7 +119,7 @@ def asked_wsgi(options, connection, path="/a"):
         "PATH_INFO": path,
         "RAW_URI": path,
         "HTTP_HOST": "backend",
-        "HTTP_X_A": "1,2",
+        "HTTP_X_A": "1,2,3",
     }
     answer = mesh(environ, lambda status, headers: started.append(status))
     body = b"".join(answer)
@@ -155,7 +155,7 @@ def test_the_next_request_follows_a_change(ask, intentions):
 
 
 def test_permissions_look_at_the_request(ask, intentions):
-    """Path as applications read it, and all headers of one name."""
+    """Path as applications read it, and all headers of one name, with `_` for `-` as well."""
     intentions.set(looking(ADMIN))
     assert [200, 403, 403, 403] == [
         ask(path)[0] for path in ("/a", "/admin", "/%61dmin", "/x/../admin")

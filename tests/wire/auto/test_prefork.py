@@ -36,7 +36,13 @@ def backend(home):
 def test_calls_before_and_after_a_fork(backend) -> None:
     """Connections, watches and certificates are there again in the child."""
     program = PROGRAMS / "forking.py"
-    with launched("forks", sys.executable, str(program), "http://backend") as running:
+    with launched(
+        "forks",
+        sys.executable,
+        str(program),
+        "http://backend",
+        PYTHONWARNINGS="ignore",  # Python 3.12 on a fork beside threads
+    ) as running:
         assert 0 == running.wait()
         assert ["after forks", "before forks", "child forks"] == sorted(running.said.splitlines())
 

@@ -198,8 +198,14 @@ class Rpc:
         visit.end(None if self.aborted else error)
 
     def _header(self, name: str) -> str | None:
-        """All metadata of one name as one (RFC 9110 section 5.3); None: there is none."""
-        values = [_text(value) for found, value in self.metadata if found == name]
+        """All metadata of one name as one (RFC 9110 section 5.3); None: there is none.
+
+        `_` is `-`, as on every other server.
+        """
+        asked = name.replace("_", "-")
+        values = [
+            _text(value) for found, value in self.metadata if found.replace("_", "-") == asked
+        ]
         return ",".join(values) if values else None
 
 
