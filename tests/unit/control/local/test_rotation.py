@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from cryptography import x509
@@ -17,6 +16,7 @@ from meshlib.control.local.ca import LEAF_TTL, AnotherCA, LocalCA
 from meshlib.control.local.rotation import Rotation
 from meshlib.control.local.vault import Vault
 from meshlib.errors import ConfigError, ControlError, IdentityUnavailable
+from meshlib.testing.killed import killed_at
 from meshlib.trust.spiffe import service_id
 
 WEB = service_id("example.org", "web")
@@ -421,34 +421,6 @@ def act(step, folder, clock):
         getattr(Rotation(Vault(folder), now=clock), step)()
 
 
-TOUCHES = {
-    *("open", "write", "flush", "fsync", "close", "flock"),
-    *("rename", "replace", "remove", "unlink", "mkdir", "scandir"),
-}
-"""What the system is asked for about a file, as Python calls it."""
-
-
-def killed_at(number, step, folder, clock):
-    """Whether a child that does the step was killed: it is, before its Nth touch of a file."""
-    child = os.fork()
-    if not child:
-        left = [number]
-
-        def watch(_frame, event, function):
-            if event == "c_call" and function.__name__ in TOUCHES:
-                left[0] -= 1
-                if left[0] < 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.setprofile(watch)
-        try:
-            act(step, folder, clock)
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize("step", STEPS)
@@ -467,7 +439,7 @@ def test_killed_at_every_write(step, tmp_path):
                 act(each, folder, clock)
         before = old and look(old)
         clock.now += 0.7 * 365 * 86400 if step == "issuing" else 0
-        alive = killed_at(number, step, folder, clock)
+        alive = killed_at(number, partial(act, step, folder, clock))
         if old:
             after, new = look(old), look(LocalCA(folder, "example.org", now=clock, create=False))
             assert after.bundle == new.bundle
