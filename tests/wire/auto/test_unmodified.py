@@ -62,6 +62,7 @@ class Shop:
 
     def __init__(self, stack, tmp_path, prefix=lambda *_: ()):
         self.stack, self.prefix, self.tmp_path = stack, prefix, tmp_path
+        self.processes = []
         self.shop, self.stock, self.prices = free_port(), free_port(), free_port()
         self.environ = {
             **os.environ,
@@ -84,6 +85,7 @@ class Shop:
                 stderr=subprocess.STDOUT,
                 cwd=EXAMPLES,
             )
+        self.processes.append(process)
         self.stack.callback(end, process)
         return process
 
@@ -167,6 +169,8 @@ def test_meshed(meshed):
     assert (200, {"name": "lamp", "count": 3, "price": "14.90"}) == get(meshed.edge, "/items/lamp")
     with pytest.raises(OSError):  # noqa: PT011 - refused, cut off or silent: nothing comes back
         get(meshed.stock, "/items/")
+    for process in meshed.processes:  # a server's span ends after its answer
+        end(process)
     spans = [json.loads(line) for line in meshed.spans.read_text().splitlines()]
     servers = {each[0]: each for each in spans if each[1] == "SERVER"}
     clients = {each[3]: each[0] for each in spans if each[1] == "CLIENT"}
