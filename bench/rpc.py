@@ -14,9 +14,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -48,9 +48,12 @@ METHOD = "/bench.Echo/Echo"
 class Echo(grpc.GenericRpcHandler):
     """Says what it was told."""
 
+    def __init__(self) -> None:
+        self._handler = grpc.unary_unary_rpc_method_handler(lambda request, _: request)
+
     def service(self, _: grpc.HandlerCallDetails) -> Any:
-        """The same for every method."""
-        return grpc.unary_unary_rpc_method_handler(lambda request, _: request)
+        """The same handler for every method, as generated code has one for each."""
+        return self._handler
 
 
 def write_pair(folder: Path) -> None:
@@ -134,8 +137,9 @@ def flood_aio(loop: Loop, make: Callable[[], Any]) -> Callable[[], float]:
     return lambda: wall_seconds(lambda: loop.run(work()))
 
 
-def measure() -> Any:
-    """One run."""
+@contextmanager
+def served() -> Iterator[tuple[str, str, str]]:
+    """Serve in a process of its own; gives the mesh's home, and where plain and native are."""
     with ExitStack() as stack:
         home = stack.enter_context(tempfile.TemporaryDirectory())
         pair = Path(home) / "pair"
@@ -148,9 +152,14 @@ def measure() -> Any:
         assert child.stdout is not None  # noqa: S101 - for the type checker
         assert child.stdin is not None  # noqa: S101 - the same
         plain_port, native_port = child.stdout.readline().split()
-        mesh = stack.enter_context(Mesh("front", home=home))
-        yield from compared(mesh, pair, f"127.0.0.1:{plain_port}", f"127.0.0.1:{native_port}")
+        yield home, f"127.0.0.1:{plain_port}", f"127.0.0.1:{native_port}"
         child.stdin.close()
+
+
+def measure() -> Any:
+    """One run."""
+    with served() as (home, plain_at, native_at), Mesh("front", home=home) as mesh:
+        yield from compared(mesh, Path(home) / "pair", plain_at, native_at)
 
 
 def compared(mesh: Mesh, pair: Path, plain_at: str, native_at: str) -> Any:

@@ -67,13 +67,9 @@ class Faces(ABC):
 
     def requests_session(self) -> requests.Session:
         """A `requests.Session` whose requests to `http://<service>/...` go through the mesh."""
-        import requests
+        from meshlib.adapters.requests_session import MeshSession
 
-        session = requests.Session()
-        session.trust_env = False
-        for scheme in ("http://", "https://"):
-            session.mount(scheme, self.requests_adapter())
-        return session
+        return MeshSession(self._services)
 
     def requests_adapter(self) -> requests.adapters.BaseAdapter:
         """An adapter to mount for some URLs: `session.mount("http://backend/", adapter)`."""

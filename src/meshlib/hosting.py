@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from meshlib import follow
 from meshlib.config import ServingConfig, SharedRatesConfig
 from meshlib.lazy import lazy
-from meshlib.model import Locality
+from meshlib.model import HTTP, Locality
 from meshlib.runtime import new_rng, real_clock
 from meshlib.settings import Settings
 from meshlib.watch import Watch
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from meshlib.control.directory import Directory
     from meshlib.control.registry import ControlPlane, IdentitySource, Lease
+    from meshlib.listeners import Listeners
     from meshlib.observe.events import Listener, Tracer
     from meshlib.serve.asgi import ASGIApp, MeshASGI
     from meshlib.serve.authorize import Authorization
@@ -199,19 +200,29 @@ class Hosting(ABC):
         from meshlib.serve.sockets import reachable
 
         settings = self.settings
-        said = {"version": settings.version, "protocol": protocol}
+        said = {"version": settings.version, "protocol": protocol or HTTP}
         meta = {name: value for name, value in said.items() if value}
-        return self.control.register(
-            Registration(
-                service=self.service,
-                id=self.instance,
-                host=reachable(host),
-                port=port,
-                weight=settings.weight,
-                locality=self._locality,
-                meta=meta,
+
+        def announced(instance: str) -> Lease:
+            return self.control.register(
+                Registration(
+                    service=self.service,
+                    id=instance,
+                    host=reachable(host),
+                    port=port,
+                    weight=settings.weight,
+                    locality=self._locality,
+                    meta=meta,
+                )
             )
-        )
+
+        return self._listeners.announce(self.instance, port, announced)
+
+    @lazy
+    def _listeners(self) -> Listeners:
+        from meshlib.listeners import Listeners
+
+        return Listeners()
 
     def _app_options(self) -> AppOptions:
         from meshlib.serve.options import AppOptions

@@ -206,8 +206,9 @@ class Mesh(Faces, Hosting):
         from meshlib.adapters.stacks import Parts
         from meshlib.adapters.trust import ClientTrust
 
-        trust = ClientTrust(self.credentials, self._issuer)
-        h2 = ClientTrust(self.credentials, self._issuer, alpn=("h2",))
+        known = self._directory.spiffe_id
+        trust = ClientTrust(self.credentials, self._issuer, said=known)
+        h2 = ClientTrust(self.credentials, self._issuer, alpn=("h2",), said=known)
         return Parts(self._directory.destination, trust, h2, self._tracer, self._listener)
 
     @lazy

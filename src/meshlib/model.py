@@ -20,6 +20,9 @@ IDEMPOTENT_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELET
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
+HTTP, GRPC = PROTOCOLS = "http", "grpc"
+"""What the meta `protocol` of an instance may say; gRPC has a port of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Locality:
@@ -53,7 +56,7 @@ class Endpoint:
     weight: int = 1
     locality: Locality = Locality()
     meta: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS, hash=False)
-    """Free words about the instance; `version` is the one everybody reads."""
+    """Free words about the instance; `version` and `protocol` are the ones everybody reads."""
     tags: tuple[str, ...] = ()
     node: Node = NO_NODE
     warning: bool = False
@@ -63,6 +66,11 @@ class Endpoint:
     def version(self) -> str:
         """The version the instance registered, or the empty string."""
         return self.meta.get("version", "")
+
+    def speaks(self, protocol: str) -> bool:
+        """Whether it may be called by that protocol: it has not said that it speaks another."""
+        said = self.meta.get("protocol")
+        return said == protocol or said not in PROTOCOLS
 
     @property
     def address(self) -> tuple[str, int]:
@@ -235,6 +243,8 @@ class Call:
     """The identity on whose behalf the call is made, where the face knows one: a hash key."""
     repeatable: bool = False
     """Whether the user said that it may be carried out twice, whatever its method."""
+    protocol: str = HTTP
+    """What an endpoint must speak, where some of them speak something else."""
     # observe
     trace: Any = None
     # deadline

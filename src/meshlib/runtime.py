@@ -28,6 +28,10 @@ Aside: TypeAlias = Callable[[Coroutine[Any, Any, None]], bool]
 nothing."""
 
 
+Race: TypeAlias = Callable[..., Coroutine[Any, Any, tuple[Any, Any]]]
+"""`Runtime.race`, for threads."""
+
+
 class Rng(Protocol):
     """The part of `random.Random` that policies use."""
 
@@ -106,9 +110,7 @@ def new_rng() -> random.Random:
 class SyncRuntime:
     """Blocks the calling thread.  Its coroutines never suspend."""
 
-    __slots__ = ("_aside", "_sleep", "clock", "rng")
-
-    concurrent = False
+    __slots__ = ("_aside", "_race", "_sleep", "clock", "rng")
 
     def __init__(
         self,
@@ -116,11 +118,17 @@ class SyncRuntime:
         rng: Rng | None = None,
         sleep: Callable[[float], None] = time.sleep,
         aside: Aside | None = None,
+        race: Race | None = None,
     ) -> None:
         self.clock: Clock = clock
         self.rng: Rng = rng or new_rng()
         self._sleep = sleep
-        self._aside = aside or nobody
+        self._aside, self._race = aside or nobody, race
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether somebody can make what waits in another thread stop."""
+        return self._race is not None
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> bool:
         """Hand `work` to another thread, if there is one for it."""
@@ -147,9 +155,10 @@ class SyncRuntime:
         second: Callable[[], Coroutine[Any, Any, T] | None],
         wins: Callable[[T], bool],
     ) -> tuple[T | None, T | None]:
-        """Run `first` alone: there is but one thread."""
-        del seconds, second, wins
-        return await first, None
+        """Run `first` alone, where there is but one thread."""
+        if self._race is None:
+            return await first, None
+        return await self._race(first, seconds, second, wins)
 
 
 class AsyncRuntime:

@@ -18,7 +18,7 @@ from meshlib.config import (
     SessionConfig,
     UpstreamConfig,
 )
-from meshlib.model import Attempt, Bound, Call, Endpoint, Locality, Snapshot, Target, Verdict
+from meshlib.model import HTTP, Attempt, Bound, Call, Endpoint, Locality, Snapshot, Target, Verdict
 from meshlib.observe.quiet import Quiet
 from meshlib.policy.breaker import State
 from meshlib.runtime import SyncRuntime
@@ -125,4 +125,4 @@ def test_the_number_of_pickers_is_bounded():
     upstream, _ = world(members, "random", "off")
     for state in upstream.states():
         upstream.elsewhere("", (state.endpoint,))
-    assert len(upstream._elsewhere[""]._made) <= MOST
+    assert len(upstream._elsewhere[HTTP][""]._made) <= MOST

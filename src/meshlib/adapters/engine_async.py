@@ -12,11 +12,13 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from math import inf
 from typing import Any
 from weakref import WeakSet
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -54,6 +56,19 @@ class _Request(aiohttp.ClientRequest):
             super().update_body_from_data(body, *options)
 
 
+class _Handler(ResponseHandler):
+    """A connection that is closed twice is aborted.
+
+    aiohttp closes one whose answer is no HTTP, and then again as it gives it up; at that asyncio's
+    TLS transport forgets how to end at all but by its peer's goodbye.
+    """
+
+    def close(self) -> None:
+        if self.transport is not None and self.transport.is_closing():
+            self.abort()
+        super().close()
+
+
 class _Connector(aiohttp.TCPConnector):
     """Knows its transports until they are closed, to end them with the loop.
 
@@ -63,6 +78,8 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, context: ssl.SSLContext, idle: float, unix: Clock) -> None:
         super().__init__(ssl=context, limit=0, keepalive_timeout=idle)
+        kind: type[ResponseHandler] = _Handler
+        self._factory = partial(kind, loop=self._loop)
         self._unix = unix
         self._transports: set[asyncio.Transport] = set()
 

@@ -22,7 +22,9 @@ from urllib3.connection import HTTPSConnection
 from urllib3.util import SKIP_HEADER, Timeout
 
 from meshlib.adapters.body import BytesBody, StreamBody
+from meshlib.adapters.quick_call import QuickPool
 from meshlib.adapters.quick_head import QuickResponse
+from meshlib.adapters.quick_request import target_on_wire
 from meshlib.adapters.trust import outlives_its_peer
 from meshlib.adapters.upgraded import SWITCHING
 from meshlib.adapters.upgraded_sync import upgraded_sync
@@ -62,7 +64,7 @@ class _Connection(HTTPSConnection):
             raise _NotConnected from exc
 
 
-class _Pool(urllib3.HTTPSConnectionPool):
+class _Pool(QuickPool):
     ConnectionCls = _Connection
 
     def __init__(self, endpoint: Endpoint, context: ssl.SSLContext, unix: Clock) -> None:
@@ -139,11 +141,13 @@ class SyncEngine:
         """Send one attempt.  Raises ConnectFailed, PeerNotTrusted, Interrupted."""
         while True:
             pool = self._pool(target_of(attempt), endpoint_of(attempt))
+            left = attempt.deadline - self._clock()
             try:
-                response = _send(pool, attempt, attempt.deadline - self._clock())
+                quick = pool.quickly(attempt, _silence(attempt, left))
+                response = quick or _send(pool, attempt, left)
             except urllib3.exceptions.ClosedPoolError:
                 continue  # trust was rotated between the two, and nothing was sent
-            return _reply(attempt, response)
+            return response if isinstance(response, Reply) else _reply(attempt, response)
 
     def close(self) -> None:
         """Close every idle connection; those in use close with their last reply."""
@@ -222,11 +226,14 @@ def _reply(attempt: Attempt, response: urllib3.BaseHTTPResponse) -> Reply:
 
 def _timeout(attempt: Attempt, left: float) -> Timeout:
     """Limits of one socket operation each; urllib3 has none for the sum of the reads."""
+    connect = max(min(attempt.connect_timeout, left), 1e-3)
+    return Timeout(connect=connect, read=_silence(attempt, left))
+
+
+def _silence(attempt: Attempt, left: float) -> float | None:
+    """Seconds that one read may take."""
     silence = min(attempt.call.read_timeout, attempt.call.silence, left)
-    return Timeout(
-        connect=max(min(attempt.connect_timeout, left), 1e-3),
-        read=None if silence == inf else max(silence, 1e-3),
-    )
+    return None if silence == inf else max(silence, 1e-3)
 
 
 def _timeout_in(exc: BaseException) -> BaseException:
@@ -240,8 +247,7 @@ def _timeout_in(exc: BaseException) -> BaseException:
 
 def _headers(attempt: Attempt) -> _Headers:
     headers, call = _Headers(), attempt.call
-    path = call.path if call.sent_path is None else call.sent_path
-    headers.target = f"{path}?{call.query}" if call.query else path
+    headers.target = target_on_wire(call)
     for name, value in (call.headers if call.sent_headers is None else call.sent_headers).items():
         headers.add(name, value)
     headers.pop("Transfer-Encoding", None)  # urllib3 frames the body, and says so

@@ -9,7 +9,7 @@ made for the module it is asked for.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from math import inf
 from types import ModuleType
@@ -80,11 +80,16 @@ def _response(
     extensions: dict[str, Any] = {"http_version": b"HTTP/1.1"}
     if reply.upgraded is not None:
         extensions["network_stream"] = network(reply)
-    if reply.reason:
+    if reply.reason or reply.endpoint is not None:  # of the mesh's own answers httpx knows reasons
         extensions["reason_phrase"] = reply.reason.encode("ascii", "ignore")
     return module.Response(
-        reply.status, headers=reply.raw_headers, stream=stream, extensions=extensions
+        reply.status, headers=_trimmed(reply.raw_headers), stream=stream, extensions=extensions
     )
+
+
+def _trimmed(raw: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Without the space that may follow a value: http.client takes it for a part of it."""
+    return [(name, value.rstrip(b" \t")) for name, value in raw]
 
 
 def _sync_transport(adapter: Face) -> type[Any]:

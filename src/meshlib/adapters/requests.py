@@ -50,6 +50,13 @@ class MeshAdapter(HTTPAdapter):
             service = service_of(url.scheme, url.hostname or "", url.port, url.path)
             return exchange(self, self._services(service), service, request, timeout)
 
+    def request_url(self, request: requests.PreparedRequest, proxies: object) -> str:
+        """The path and query: there is no proxy on the way, whatever is said of one."""
+        del proxies
+        url = request.path_url
+        # what becomes of two slashes differs from version to version
+        return super().request_url(request, {}) if url.startswith("//") else url
+
 
 @contextmanager
 def translated(request: requests.PreparedRequest) -> Iterator[None]:

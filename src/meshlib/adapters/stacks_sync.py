@@ -29,8 +29,8 @@ class SyncStacks:
         return self._services.setdefault(service, self.over(service, self._engine))
 
     def over(self, service: str, engine: AttemptService) -> CallService:
-        """A stack to `service` over an engine that somebody else closes."""
-        runtime = SyncRuntime(aside=self._aside)
+        """A stack to `service` over an engine that somebody else closes, and may have a `race`."""
+        runtime = SyncRuntime(aside=self._aside, race=getattr(engine, "race", None))
         return self._parts.stack(service, engine, runtime, self._heart.meter)
 
     def close(self) -> None:

@@ -8,8 +8,9 @@ what failed on the wire, are ours.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from email.message import Message
+from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +39,12 @@ Translated = Callable[[MeshError], Exception]
 """As `meshlib.adapters.translate.Translator.translated`."""
 
 _BLOCK = 64 * 1024
-_DEFAULTS = {
-    "Accept-Encoding": "identity",
-    "User-Agent": urllib3.connection._get_default_user_agent(),  # noqa: SLF001 - it says who calls
-}
+_DEFAULTS = (
+    ("Accept-Encoding", "identity"),
+    ("User-Agent", urllib3.connection._get_default_user_agent()),  # noqa: SLF001 - it says who calls
+)
 """What urllib3 would have added."""
+_COOKIES = frozenset({b"set-cookie", b"set-cookie2"})
 
 
 class MeshPoolManager(urllib3.PoolManager):
@@ -119,9 +121,7 @@ def describe(
 
     `authority` is what `Host` says if no header does; empty: the service.
     """
-    timeout = limits if isinstance(limits, Timeout) else Timeout.from_float(limits)
-    timeout = timeout.clone()
-    timeout.start_connect()  # urllib3 tells a read timeout only of a clock that runs
+    connect, read = _limits(limits)
     path, _, query = url.partition("?")
     given = _headers(authority or service, headers)
     return Call(
@@ -131,19 +131,16 @@ def describe(
         query=query,
         headers=given,
         body=_body(method, body, given),
-        connect_timeout=_seconds(timeout.connect_timeout),
-        read_timeout=_seconds(timeout.read_timeout),
+        connect_timeout=connect,
+        read_timeout=read,
     )
 
 
 def response_of(reply: Reply, **options: Any) -> urllib3.HTTPResponse:
     """The reply as urllib3's own response."""
     headers = urllib3.HTTPHeaderDict()
-    message = Message()
     for name, value in reply.raw_headers:
-        pair = name.decode("latin-1"), value.decode("latin-1")
-        headers.add(*pair)
-        message.set_raw(*pair)
+        headers.add(name.decode("latin-1"), value.decode("latin-1"))
     stream = io.BufferedReader(ReplyStream(reply), _BLOCK) if reply.content is None else None
     return urllib3.HTTPResponse(
         body=stream or io.BytesIO(reply.content or b""),
@@ -152,16 +149,27 @@ def response_of(reply: Reply, **options: Any) -> urllib3.HTTPResponse:
         version=11,
         version_string="HTTP/1.1",
         reason=reply.reason,
-        original_response=_Original(message),  # type: ignore[arg-type]  # the part that is read
+        original_response=_Original(reply.raw_headers),  # type: ignore[arg-type]  # the part that is read
         **options,
     )
 
 
 class _Original:
-    """What cookie jars look for beneath a response."""
+    """What cookie jars look for beneath a response; false where they would find none."""
 
-    def __init__(self, msg: Message) -> None:
-        self.msg = msg
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
+        self._raw = raw
+
+    def __bool__(self) -> bool:
+        return any(name.lower() in _COOKIES for name, _ in self._raw)
+
+    @cached_property
+    def msg(self) -> Message:
+        """The headers as http.client has them."""
+        message = Message()
+        for name, value in self._raw:
+            message.set_raw(name.decode("latin-1"), value.decode("latin-1"))
+        return message
 
     def isclosed(self) -> bool:
         return False
@@ -202,16 +210,18 @@ class ReplyStream(io.RawIOBase):
 
 def _headers(authority: str, given: Mapping[str, Any]) -> CIMultiDict[str]:
     pairs = given.iteritems() if isinstance(given, urllib3.HTTPHeaderDict) else given.items()
-    headers = CIMultiDict((_text(name), _text(value)) for name, value in pairs)
-    missing = {"Host": authority, **_DEFAULTS}.items()
-    added = [(name, value) for name, value in missing if name not in headers]
-    headers = CIMultiDict([*added, *headers.items()])  # in the order of http.client
+    headers = CIMultiDict([(_text(name), _text(value)) for name, value in pairs])
+    missing = [pair for pair in (("Host", authority), *_DEFAULTS) if pair[0] not in headers]
+    if missing:
+        headers = CIMultiDict([*missing, *headers.items()])  # in the order of http.client
     for name in [name for name, value in headers.items() if value == SKIP_HEADER]:
         del headers[name]
     return headers
 
 
 def _body(method: str, body: Any, headers: Mapping[str, str]) -> Body:
+    if body is None:
+        return EMPTY_BODY
     chunks, size = body_to_chunks(body, method, _BLOCK)
     if chunks is None:
         return EMPTY_BODY
@@ -226,6 +236,16 @@ def _bytes(chunks: Iterable[Any]) -> Iterable[bytes]:
 
 def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _limits(limits: Any) -> tuple[float, float]:
+    """Seconds to connect, and of silence."""
+    if limits is None:
+        return inf, inf
+    timeout = limits if isinstance(limits, Timeout) else Timeout.from_float(limits)
+    timeout = timeout.clone()
+    timeout.start_connect()  # urllib3 tells a read timeout only of a clock that runs
+    return _seconds(timeout.connect_timeout), _seconds(timeout.read_timeout)
 
 
 def _seconds(limit: Any) -> float:

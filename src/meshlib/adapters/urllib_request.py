@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import socket
+from collections.abc import Iterator
 from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import Request
 
+from meshlib.adapters.quick_head import message_of
 from meshlib.adapters.urllib3 import ReplyStream, describe
 from meshlib.adapters.urllib_request_errors import ERRORS
 from meshlib.errors import MeshError
@@ -35,6 +37,7 @@ def open_request(stack: CallService, service: str, request: Request) -> HTTPResp
         raise ERRORS.translated(exc) from exc
     response = HTTPResponse(_Socket(reply), method=request.get_method())  # type: ignore[arg-type]
     response.begin()
+    response.headers = message_of(_texts(reply))
     response.url = request.full_url
     response.msg = response.reason  # type: ignore[assignment]  # its users expect it there
     return response
@@ -75,6 +78,11 @@ def _head(reply: Reply) -> bytes:
     first = f"HTTP/1.1 {reply.status} {reply.reason}".encode("latin-1", "replace")
     fields = (b"%b: %b" % each for each in reply.raw_headers if each[0].lower() not in _OF_THE_WIRE)
     return b"\r\n".join((first, *fields, b"", b""))
+
+
+def _texts(reply: Reply) -> Iterator[tuple[str, str]]:
+    """All fields there were, of which the response has read those that say where it ends."""
+    return ((name.decode("latin-1"), value.decode("latin-1")) for name, value in reply.raw_headers)
 
 
 def _call(service: str, request: Request) -> Call:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import RemoteDisconnected
 from urllib.error import URLError
 
 from meshlib import errors
@@ -20,7 +21,7 @@ TRANSLATIONS: Table = {
     errors.AttemptFailed: URLError,
     errors.ConnectFailed: URLError,
     errors.PeerNotTrusted: URLError,
-    errors.Interrupted: ConnectionResetError,
+    errors.Interrupted: RemoteDisconnected,
 }
 """For each of our errors; a test asserts that none is missing."""
 

@@ -8,11 +8,11 @@ immutable picker in place; a request reads it with one attribute load and never 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from math import inf
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from meshlib.balance.build import NOWHERE, build_picker
 from meshlib.balance.elsewhere import Elsewhere
@@ -22,7 +22,16 @@ from meshlib.balance.picker import Picker
 from meshlib.balance.probing import Probing
 from meshlib.balance.session import Sessions
 from meshlib.config import SessionConfig, UpstreamConfig
-from meshlib.model import Bound, Endpoint, Failed, Locality, Pending, Resolution
+from meshlib.model import (
+    HTTP,
+    PROTOCOLS,
+    Bound,
+    Endpoint,
+    Failed,
+    Locality,
+    Pending,
+    Resolution,
+)
 from meshlib.observe.events import Listener
 from meshlib.policy.breaker import Breaker, State
 from meshlib.policy.poison import PoisonLog
@@ -31,6 +40,11 @@ from meshlib.watch import Watch
 
 Predicate: TypeAlias = Callable[[Endpoint], bool]
 """Whether an endpoint belongs to a subset.  Pure and quick."""
+
+Members: TypeAlias = dict[str, tuple[EndpointState, ...]]
+"""The endpoints of each subset; those of the empty name are all."""
+
+T = TypeVar("T")
 
 NO_SUBSETS: Mapping[str, Predicate] = MappingProxyType({})
 
@@ -61,28 +75,34 @@ class Upstream:
         self._subsets = NO_SUBSETS
         self._default = ""
         self._states: dict[Key, EndpointState] = {}
-        self._members: dict[str, tuple[EndpointState, ...]] = {"": ()}
-        self._pickers: Mapping[str, Picker] = {}
-        self._elsewhere: Mapping[str, Elsewhere] = {}
+        self._members: Members = {"": ()}
+        self._spoken: dict[str, Members] = {}
+        self._pickers: Mapping[str, Mapping[str, Picker]] = {}
+        self._elsewhere: Mapping[str, Mapping[str, Elsewhere]] = {}
         # Two locks, so that predicates never run under one that a request may wait for.
         self._moved = self._breaker_moved  # bound once, not once for each endpoint
         self._writing = threading.Lock()
         self._installing = threading.Lock()
-        self._install()
+        self._regroup()
 
     # ------------------------------------------------------------------ what a request reads
 
-    def picker(self, subset: str = "") -> Picker | None:
-        """The picker of a subset, by default the default one; None: there is no such subset."""
-        return self._pickers.get(subset)
+    def picker(self, subset: str = "", protocol: str = HTTP) -> Picker | None:
+        """The picker of a subset, by default the default one; None: there is no such subset.
 
-    def elsewhere(self, subset: str, tried: Sequence[Endpoint]) -> Picker | None:
+        It is over those who may speak the protocol, or over all if there are none.
+        """
+        return self._pickers[protocol].get(subset)
+
+    def elsewhere(
+        self, subset: str, tried: Sequence[Endpoint], protocol: str = HTTP
+    ) -> Picker | None:
         """The picker of a subset for a call that shall leave the localities it has tried.
 
         None: nobody stands elsewhere and is well, or a strict session says who it must be.
         """
         strict = self._config.session is not None and self._config.session.strict
-        found = None if strict else self._elsewhere.get(subset)
+        found = None if strict else self._elsewhere[protocol].get(subset)
         return None if found is None else found.picker(tried)
 
     @property
@@ -103,9 +123,9 @@ class Upstream:
         """The endpoints known now, in the snapshot's order, each with its breaker and load."""
         return self._members[""]
 
-    def members(self, subset: str) -> tuple[EndpointState, ...]:
-        """Those of them that are in a subset; the empty name means the default one."""
-        return self._members.get(subset or self._default, ())
+    def members(self, subset: str, protocol: str = HTTP) -> tuple[EndpointState, ...]:
+        """Those of them whom a call to a subset may reach; the empty name: the default one."""
+        return self._spoken[protocol].get(subset or self._default, ())
 
     @property
     def session(self) -> SessionConfig | None:
@@ -170,15 +190,26 @@ class Upstream:
         everybody = tuple(self._states.values())
         members = {name: _chosen(choose, everybody) for name, choose in self._subsets.items()}
         self._members = {**members, "": everybody}
+        self._spoken = {each: _who_speak(each, self._members) for each in PROTOCOLS}
         self._install()
 
     def _install(self) -> None:
         """Build all pickers anew.  Looks at every endpoint, so it is for writers only."""
         with self._installing:
-            pickers = {name: self._built(members) for name, members in self._members.items()}
-            self._pickers = {**pickers, "": pickers.get(self._default, pickers[""])}
-            others = {name: Elsewhere(m, self._build) for name, m in self._members.items()}
-            self._elsewhere = {**others, "": others.get(self._default, others[""])}
+            groups = {id(each): each for each in self._spoken.values()}  # mostly but one
+            pickers = {key: self._with_default(self._pickers_of(g)) for key, g in groups.items()}
+            others = {key: self._with_default(self._elsewhere_of(g)) for key, g in groups.items()}
+            self._pickers = {name: pickers[id(each)] for name, each in self._spoken.items()}
+            self._elsewhere = {name: others[id(each)] for name, each in self._spoken.items()}
+
+    def _pickers_of(self, groups: Members) -> dict[str, Picker]:
+        return {name: self._built(members) for name, members in groups.items()}
+
+    def _elsewhere_of(self, groups: Members) -> dict[str, Elsewhere]:
+        return {name: Elsewhere(members, self._build) for name, members in groups.items()}
+
+    def _with_default(self, made: dict[str, T]) -> dict[str, T]:
+        return {**made, "": made.get(self._default, made[""])}
 
     def _built(self, members: Sequence[EndpointState]) -> Picker:
         return build_picker(self._config, members, self._clock, self._rng, self._here)
@@ -198,10 +229,14 @@ class Upstream:
             return
         with self._installing:
             state = self._states.get(key)
-            for picker in self._pickers.values():
+            for picker in self._all_pickers():
                 inner = picker.inner if isinstance(picker, Sessions) else picker
                 if state is not None and isinstance(inner, Probing):
                     inner.note(state)
+
+    def _all_pickers(self) -> Iterator[Picker]:
+        for group in {id(each): each for each in self._pickers.values()}.values():
+            yield from group.values()
 
     def _tell(self, key: Key, before: State, after: State) -> None:
         state = self._states.get(key)  # None: discovery has taken it away meanwhile
@@ -222,3 +257,14 @@ class Upstream:
 
 def _chosen(choose: Predicate, states: Iterable[EndpointState]) -> tuple[EndpointState, ...]:
     return tuple(state for state in states if choose(state.endpoint))
+
+
+def _who_speak(protocol: str, groups: Members) -> Members:
+    """Those who may speak a protocol; where nobody does, and where all do, the same as ever."""
+    if all(state.endpoint.speaks(protocol) for state in groups[""]):
+        return groups
+    spoken = {
+        name: tuple(state for state in states if state.endpoint.speaks(protocol))
+        for name, states in groups.items()
+    }
+    return spoken if spoken[""] else groups

@@ -130,6 +130,9 @@ class ConnectConfig(Config, frozen=True):
     idle: float = 20.0
     """Seconds an idle connection is kept; below every meshlib server's 60 s, so that a request
     never meets a connection its server is just closing (Linkerd, keep-alive race)."""
+    spiffe_id: str = ""
+    """What every instance must prove, in any datacentre: for services of another trust domain.
+    Empty: the id of a service next to this one, as whoever issues our identity makes them."""
 
     def __post_init__(self) -> None:
         self._positive("timeout", "idle")

@@ -126,7 +126,8 @@ class RetryConfig(Config, frozen=True):
 class HedgeConfig(Config, frozen=True):
     """When a slow attempt gets company: "The Tail at Scale" (Dean and Barroso, 2013).
 
-    Only asynchronous clients hedge: a synchronous one has but its caller's thread.
+    Asynchronous clients hedge, and gRPC channels: other synchronous ones have but their caller's
+    thread.
     """
 
     enabled: bool = False

@@ -107,6 +107,12 @@ class Directory:
         """What documents say `service` is to let in."""
         return self._plans.plan(service).map(lambda plan: plan.serving)
 
+    def spiffe_id(self, service: str) -> Watch[str]:
+        """What instances of `service` must prove, as far as documents or settings say it."""
+        with self._lock:
+            plan = self._plan(service)
+        return plan.map(lambda value: self._config(service, value).connect.spiffe_id)
+
     def _plan(self, service: str) -> Watch[ServicePlan]:
         """The plan of a service; what it says of endpoints is passed on before anybody calls them.
 

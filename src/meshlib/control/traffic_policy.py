@@ -28,6 +28,7 @@ from meshlib.control.route_policies import (
 )
 from meshlib.errors import ConfigError
 from meshlib.route.sticky import Sticky
+from meshlib.trust import spiffe
 
 
 class BackoffPolicy(Fields, frozen=True):
@@ -114,6 +115,23 @@ class ConnectPolicy(Fields, frozen=True):
 
     timeout: Duration | None = None
     idle: Duration | None = None
+    spiffe_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.spiffe_id:
+            _check_id(self.spiffe_id)
+
+
+def _check_id(text: str) -> None:
+    wanted = "the id of a workload: spiffe://<trust domain>/<path>"
+    try:
+        found = spiffe.parse(text)
+    except ConfigError as exc:
+        wanted = exc.why.removeprefix("expected ")
+    else:
+        if found.path:
+            return
+    raise ConfigError("SpiffeId", text, wanted)
 
 
 class StickyPolicy(Fields, frozen=True):

@@ -9,11 +9,10 @@ processes, and a `Listener` that counts.  Nothing here depends on a tracing or m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from meshlib.errors import ConfigError
-from meshlib.model import Attempt, Call, Endpoint, Identity, Verdict
+from meshlib.model import HTTP, NO_HEADERS, Attempt, Call, Endpoint, Identity, Verdict
 
 
 class Span(Protocol):
@@ -22,12 +21,20 @@ class Span(Protocol):
     def inject(self, headers: dict[str, str]) -> None:
         """Add what the next process needs to continue the trace."""
 
-    def end(self, *, status: int = 0, error: BaseException | None = None) -> None:
-        """Finish; `status` is the HTTP status, 0 when there was none."""
+    def end(
+        self,
+        *,
+        status: int = 0,
+        error: BaseException | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
+        """Finish; `status` is the HTTP status, 0 when there was none.
+
+        Of the answer's `headers` it is `grpc-status` that says what the status of an RPC cannot.
+        """
 
 
-@dataclass(frozen=True, slots=True)
-class Inbound:
+class Inbound(NamedTuple):
     """A request as a server sees it, before the application does."""
 
     method: str
@@ -42,6 +49,7 @@ class Inbound:
     """Without TLS on the mesh's own listener, which permits it."""
     continued: bool = False
     """Whether it belongs to a tree of calls that began in another process: it brought credit."""
+    protocol: str = HTTP
 
     @property
     def caller(self) -> str:

@@ -16,6 +16,7 @@ from meshlib.observe.events import Inbound, Span
 
 CARRIED = ("traceparent", "tracestate", "baggage")
 """W3C Trace Context and Baggage."""
+_NAMES = frozenset(CARRIED)
 
 _incoming: ContextVar[Mapping[str, str]] = ContextVar("meshlib.trace", default=NO_HEADERS)
 
@@ -26,7 +27,13 @@ class _Forward:
     def inject(self, headers: dict[str, str]) -> None:
         headers.update(_incoming.get())
 
-    def end(self, *, status: int = 0, error: BaseException | None = None) -> None:
+    def end(
+        self,
+        *,
+        status: int = 0,
+        error: BaseException | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
         """Nothing was begun."""
 
 
@@ -36,7 +43,13 @@ class _Leave:
     def inject(self, headers: dict[str, str]) -> None:
         """Add nothing."""
 
-    def end(self, *, status: int = 0, error: BaseException | None = None) -> None:
+    def end(
+        self,
+        *,
+        status: int = 0,
+        error: BaseException | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
         """Nothing was begun."""
 
 
@@ -46,7 +59,13 @@ class _Served(_Leave):
     def __init__(self, token: Token[Mapping[str, str]]) -> None:
         self._token = token
 
-    def end(self, *, status: int = 0, error: BaseException | None = None) -> None:
+    def end(
+        self,
+        *,
+        status: int = 0,
+        error: BaseException | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> None:
         """Forget the request's headers."""
         _incoming.reset(self._token)
 
@@ -70,5 +89,7 @@ class Passthrough:
         """Remember the request's trace headers until the span ends."""
         del service
         headers = inbound.headers
-        carried = {name: headers[name] for name in CARRIED if name in headers}
-        return _Served(_incoming.set(carried or NO_HEADERS))
+        carried = NO_HEADERS
+        if not _NAMES.isdisjoint(headers):
+            carried = {name: headers[name] for name in CARRIED if name in headers}
+        return _Served(_incoming.set(carried))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from meshlib.model import Attempt, Call
 from meshlib.observe.events import Inbound, Span, Tracer
 from meshlib.observe.passthrough import Passthrough
+
+_API = "opentelemetry.trace"
 
 
 class Tracing:
@@ -24,7 +27,8 @@ class Tracing:
 
     def _tracer(self) -> Tracer:
         if self._recording is None:
-            self._recording = _recorder()
+            trace = sys.modules.get(_API)
+            self._recording = None if trace is None else _recorder(trace)
         return self._recording or self._through
 
     def call(self, call: Call) -> Span | None:
@@ -40,10 +44,7 @@ class Tracing:
         return self._tracer().serve(service, inbound)
 
 
-def _recorder() -> Tracer | None:
-    trace = sys.modules.get("opentelemetry.trace")
-    if trace is None:
-        return None
+def _recorder(trace: Any) -> Tracer | None:
     provider = trace.get_tracer_provider()
     if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider):
         return None

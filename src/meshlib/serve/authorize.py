@@ -83,10 +83,14 @@ class Authorization:
         """
         if connection.edge:
             return None
-        request = Request(inbound.method, plain_path(inbound.path), header, claims)
         intentions = self._intentions.value
-        decision = intentions.decide(self._source(connection.identity, intentions), request)
+        source = self._source(connection.identity, intentions)
         enforced = self._config.value.authorization == "enforce"
+        settled = intentions.settled(source)
+        if enforced and settled is not None and settled.allowed:
+            return None
+        request = Request(inbound.method, plain_path(inbound.path), header, claims)
+        decision = settled or intentions.decide(source, request)
         if self._observed is not None and not enforced:
             self._observed.note(inbound, request.path)
         if decision.allowed:

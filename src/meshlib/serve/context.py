@@ -27,7 +27,8 @@ def context_of(options: AppOptions, said: Mapping[str, str], *, edge: bool) -> R
     """The context of a request that came with these headers, of `CARRIED`."""
     if not said or (edge and not options.edge_deadline):
         return RequestContext(options.clock)
-    deadline = min(_seconds(said.get(DEADLINE)), _seconds(said.get(EXPECTED)))
+    ours, theirs = said.get(DEADLINE), said.get(EXPECTED)
+    deadline = _seconds(ours) if ours == theirs else min(_seconds(ours), _seconds(theirs))
     return RequestContext(
         options.clock,
         deadline=inf if deadline == inf else options.clock() + deadline,

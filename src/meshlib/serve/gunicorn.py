@@ -245,6 +245,13 @@ class MeshArbiter(Arbiter):  # type: ignore[misc]
         """Signal a worker; see `Worker.init_signals`."""
         super().kill_worker(pid, signal.SIGUSR2 if sig == signal.SIGTERM else sig)
 
+    def move(self) -> None:
+        """Be registered where it listens now, if it has been registered at all."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            tell(lease.close, self.site.options.drain.deregister)
+            self._register()
+
     def _register(self) -> None:
         where = self.site.listening
         try:

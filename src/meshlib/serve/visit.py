@@ -8,9 +8,10 @@ is left out, for people put secrets there.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from meshlib.context import RequestContext
-from meshlib.model import Identity
+from meshlib.model import NO_HEADERS, Identity
 from meshlib.observe.events import Inbound
 from meshlib.serve.admission import Head, Refusal
 from meshlib.serve.context import said_back
@@ -30,6 +31,7 @@ class Visit:
         "_started",
         "_token",
         "gone",
+        "said",
         "seconds",
         "status",
     )
@@ -46,6 +48,8 @@ class Visit:
         """Whether the client went away before the answer was complete."""
         self.seconds = -1.0
         """How long the answer took; negative until its last byte is out."""
+        self.said: Mapping[str, str] = NO_HEADERS
+        """What the answer says of itself, where that is more than its status."""
         self._started = options.clock()
         self._span = options.tracer.serve(options.service, inbound)
         self._token = None if context is None else context.enter()
@@ -76,7 +80,7 @@ class Visit:
         status = self._outcome(error, complete=complete)
         if self._context is not None and self._token is not None:
             self._context.leave(self._token)
-        self._span.end(status=status, error=error)
+        self._span.end(status=status, error=error, headers=self.said)
         self._options.listener.request_served(
             self._options.service, self._inbound, status, self.seconds
         )

@@ -60,7 +60,7 @@ class OneAttempt:
             self._judge(attempt, reply, began)
             if not reply.closed:
                 reply.on_close(partial(self._excuse, attempt, began))
-            span.end(status=reply.status)
+            span.end(status=reply.status, headers=reply.headers)
             return reply
 
         return one_attempt

@@ -114,10 +114,10 @@ class Balance:
         return pick
 
     def _pick_from(self, target: Target, attempt: Attempt) -> Pick | None:
-        upstream = self.upstream(target.upstream)
-        picker = upstream.picker(target.subset)
+        upstream, call = self.upstream(target.upstream), attempt.call
+        picker = upstream.picker(target.subset, call.protocol)
         if attempt.elsewhere:
-            picker = upstream.elsewhere(target.subset, attempt.call.tried) or picker
+            picker = upstream.elsewhere(target.subset, call.tried, call.protocol) or picker
         return None if picker is None else picker.pick(attempt)
 
     async def _first_pick(self, attempt: Attempt) -> Pick:

@@ -114,7 +114,7 @@ class Explainer:
         legs = tuple((leg.target, leg.weight) for leg in route.split.legs)
         target = call.target or legs[0][0]
         upstream, now = self.upstream(target.upstream), self.clock()
-        members = upstream.members(target.subset)
+        members = upstream.members(target.subset, call.protocol)
         retry = call.rules.retry if call.rules is not None else None
         return Explanation(
             service=call.service,

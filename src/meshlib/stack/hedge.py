@@ -98,7 +98,9 @@ class Hedge:
 
     def _say_that_it_is_off(self) -> None:
         if self.config.value.hedge.enabled:
-            _log.warning("synchronous clients do not hedge: `hedge` is for asynchronous ones only")
+            _log.warning(
+                "synchronous clients do not hedge: `hedge` is for asynchronous ones and gRPC"
+            )
 
 
 async def _outcome(inner: AttemptService, attempt: Attempt) -> Outcome:

@@ -40,7 +40,7 @@ class Observe:
                 raise
             listener.call_finished(call, reply.status, clock() - began)
             if span is not None:
-                span.end(status=reply.status)
+                span.end(status=reply.status, headers=reply.headers)
             return reply
 
         return observe

@@ -15,13 +15,21 @@ _PATIENCE = 30.0
 """Seconds; a process starts in a few."""
 
 
-def appear(mesh: Mesh, service: str, count: int = 1) -> tuple[Endpoint, ...]:
-    """The endpoints of a service, once there are exactly `count`.  Raises TimeoutError."""
+def appear(
+    mesh: Mesh, service: str, count: int = 1, *, port: int | None = None
+) -> tuple[Endpoint, ...]:
+    """The endpoints of a service, once there are exactly `count`, all at `port` if one is given.
+
+    Raises TimeoutError.
+    """
     watch, changed = mesh.control.endpoints(service), threading.Condition()
 
     def seen() -> tuple[Endpoint, ...]:
         value = watch.value
         return value.snapshot.endpoints if isinstance(value, Bound) else ()
+
+    def is_so() -> bool:
+        return len(seen()) == count and all(port in {None, each.port} for each in seen())
 
     def tell() -> None:
         with changed:
@@ -30,7 +38,7 @@ def appear(mesh: Mesh, service: str, count: int = 1) -> tuple[Endpoint, ...]:
     unsubscribe = watch.subscribe(tell)
     try:
         with changed:
-            if not changed.wait_for(lambda: len(seen()) == count, _PATIENCE):
+            if not changed.wait_for(is_so, _PATIENCE):
                 raise TimeoutError(f"{service} has {seen()}, not {count} instances")
         return seen()
     finally:

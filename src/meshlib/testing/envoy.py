@@ -30,7 +30,8 @@ class Sidecar:
     Inwards it leads to `application`, a port, for callers that it `allows`, if they ask for one of
     the `server_names`; outwards to `upstream`, a port, where somebody must prove to be whom it
     `expects`.  It trusts the roots of its credentials, or `trusts`.  With `one_each` it makes a
-    connection for each request.
+    connection for each request; with `h2` it speaks HTTP/2 to everybody, as gRPC needs.  `workers`
+    is how many threads it serves with.
     """
 
     def __init__(  # noqa: PLR0913 - a configuration
@@ -46,17 +47,20 @@ class Sidecar:
         server_names: Sequence[str] = (),
         trusts: Iterable[bytes] = (),
         one_each: bool = False,
+        h2: bool = False,
+        workers: int = 1,
     ) -> None:
         self._binary, self._folder, self._credentials = binary, folder, credentials
+        self._workers = workers
         self._trusts = tuple(trusts)
         self._process: subprocess.Popen[str] | None = None
         self._admin = ""
-        self._clusters = [_cluster("application", _address(application))]
-        self._listeners = [_inbound(folder, allows, server_names)] if allows else []
+        self._clusters = [_cluster("application", _address(application), h2=h2)]
+        self._listeners = [_inbound(folder, allows, server_names, h2=h2)] if allows else []
         if upstream:
-            tls = _upstream_tls(folder, expects)
+            tls = _upstream_tls(folder, expects, h2=h2)
             where = _address(upstream)
-            self._clusters.append(_cluster("upstream", where, one_each=one_each, tls=tls))
+            self._clusters.append(_cluster("upstream", where, one_each=one_each, h2=h2, tls=tls))
             self._listeners.append(_listener("outbound", [{"filters": [_http("upstream")]}]))
         self._forget: Callable[[], None] | None = None
 
@@ -74,9 +78,10 @@ class Sidecar:
         self._forget = self._credentials.subscribe(self._write_secrets)
         config, admin = self._folder / "envoy.json", self._folder / "admin"
         config.write_text(json.dumps(self._bootstrap()), "utf-8")
-        command = [self._binary, "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1"]
+        command = [self._binary, "-c", str(config), "--use-dynamic-base-id", "-l", "info"]
+        workers = ["--concurrency", str(self._workers)]
         self._process = subprocess.Popen(  # noqa: S603 - the tests' own binary and settings
-            [*command, "--admin-address-path", str(admin), "-l", "info"],
+            [*command, *workers, "--admin-address-path", str(admin)],
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -167,10 +172,11 @@ def _listener(name: str, chains: list[dict[str, Any]], **more: Any) -> dict[str,
     return {"name": name, "address": _address(0), "filter_chains": chains, **more}
 
 
-def _inbound(folder: Path, allows: str, server_names: Sequence[str]) -> dict[str, Any]:
+def _inbound(folder: Path, allows: str, server_names: Sequence[str], *, h2: bool) -> dict[str, Any]:
     """Consul's `public_listener`: mutual TLS, then the intentions as ids that are let in."""
+    common = _common(folder, h2=h2)
     chain: dict[str, Any] = {
-        "transport_socket": _tls("Downstream", _common(folder), require_client_certificate=True),
+        "transport_socket": _tls("Downstream", common, require_client_certificate=True),
         "filters": [_rbac(allows), _http("application")],
     }
     if not server_names:
@@ -216,7 +222,12 @@ def _http(cluster: str) -> dict[str, Any]:
 
 
 def _cluster(
-    name: str, where: dict[str, Any], *, one_each: bool = False, tls: dict[str, Any] | None = None
+    name: str,
+    where: dict[str, Any],
+    *,
+    one_each: bool = False,
+    h2: bool = False,
+    tls: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     made: dict[str, Any] = {
         "name": name,
@@ -228,26 +239,31 @@ def _cluster(
     }
     if tls is not None:
         made["transport_socket"] = tls
-    if one_each:
-        protocol = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    if one_each or h2:
+        kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
         made["typed_extension_protocol_options"] = {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": protocol,
-                "explicit_http_config": {"http_protocol_options": {}},
-                "common_http_protocol_options": {"max_requests_per_connection": 1},
+            kind: {
+                "@type": f"type.googleapis.com/{kind}",
+                "explicit_http_config": {
+                    "http2_protocol_options" if h2 else "http_protocol_options": {}
+                },
+                "common_http_protocol_options": (
+                    {"max_requests_per_connection": 1} if one_each else {}
+                ),
             }
         }
     return made
 
 
-def _upstream_tls(folder: Path, expects: str) -> dict[str, Any]:
+def _upstream_tls(folder: Path, expects: str, *, h2: bool) -> dict[str, Any]:
     """The whole id, compared exactly."""
     san = {"san_type": "URI", "matcher": {"exact": expects}}
-    return _tls("Upstream", _common(folder, match_typed_subject_alt_names=[san]))
+    return _tls("Upstream", _common(folder, h2=h2, match_typed_subject_alt_names=[san]))
 
 
-def _common(folder: Path, **match: Any) -> dict[str, Any]:
+def _common(folder: Path, *, h2: bool, **match: Any) -> dict[str, Any]:
     return {
+        "alpn_protocols": ["h2"] if h2 else [],
         "tls_certificate_sds_secret_configs": [_secret(folder, CERTIFICATE)],
         "combined_validation_context": {
             "default_validation_context": match,

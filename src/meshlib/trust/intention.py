@@ -132,10 +132,19 @@ class IntentionSet:
         `source` is what `known_as` says: empty for somebody whose identity is none of a service of
         this mesh.
         """
+        rule = self._rule_of(source)
+        return rule if isinstance(rule, Decision) else rule(request)
+
+    def settled(self, source: str) -> Decision | None:
+        """What `decide` says to every request of `source`; None: it depends on the request."""
+        rule = self._rule_of(source)
+        return rule if isinstance(rule, Decision) else None
+
+    def _rule_of(self, source: str) -> _Rule:
         rule = self._by_source.get(source)
         if rule is None:
             rule = self._by_source[""] if source.startswith(SCHEME) else self._anybody
-        return rule if isinstance(rule, Decision) else rule(request)
+        return rule
 
     def known_as(self, spiffe_id: str, service: str) -> str:
         """The source that a caller is: its id if an intention names that, and else `service`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 
 import pytest
 
@@ -57,7 +57,7 @@ _HEADS = [
     _OK + b"X: " + b"a" * 70_000 + b"\r\n" + _LENGTH,
     _OK + b"X: " + b"a" * 20_000 + b"\r\n" + _LENGTH,
 ]
-_CUT = [b"", b"HTT", _OK, _OK + _LENGTH]
+_CUT = [b"", b"HTT"]
 
 
 @pytest.fixture
@@ -95,6 +95,15 @@ def _head(response: HTTPResponse) -> object:
 def test_same_as_http_client(sent: bytes, method: str) -> None:
     """Whatever the head, both tell the same: fields, framing, body, and what they raise."""
     assert _told(HTTPResponse, sent, method) == _told(QuickResponse, sent, method)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("sent", [_OK, _OK + _LENGTH, _OK + b"X: a"])
+def test_half_a_head(sent: bytes, method: str) -> None:
+    """It is no reply, where http.client takes the end of the connection for that of the head."""
+    assert (RemoteDisconnected, "Remote end closed connection in the middle of a head") == _told(
+        QuickResponse, sent, method
+    )
 
 
 def test_head_in_parts(pair: tuple[socket.socket, socket.socket]) -> None:

@@ -101,3 +101,23 @@ def test_a_name_that_cannot_be(credentials):
     """It is refused before anything is connected."""
     with pytest.raises(ConfigError):
         ClientTrust(credentials, Peers())(Target("a/b"))
+
+
+def test_a_setting_says_who_is_expected(credentials):
+    """It stands before what the peers say, for every subset and datacentre; empty says nothing."""
+    said = Watch("", ready=True)
+    trust = ClientTrust(credentials, Peers(), said=lambda _: said)
+    ours = trust(Target("db"))[0]
+    said.set("spiffe://partner.org/ns/default/dc/east/svc/db")
+    theirs = trust(Target("db"))[0]
+    assert ours is not theirs
+    assert theirs is trust(Target("db"))[0]
+    said.set("")
+    assert ours is trust(Target("db"))[0]
+
+
+def test_a_setting_that_is_no_id(credentials):
+    """It is told when it is used, as code may say anything."""
+    trust = ClientTrust(credentials, Peers(), said=lambda _: Watch("db", ready=True))
+    with pytest.raises(ConfigError, match="spiffe://"):
+        trust(Target("db"))

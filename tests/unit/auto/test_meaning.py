@@ -38,6 +38,9 @@ class Plane:
     def documents(self, name):
         return self.document_watch
 
+    def services(self):
+        raise RegistryUnavailable("it is away")
+
 
 @pytest.fixture
 def plane():
@@ -103,6 +106,22 @@ def test_the_first_answer_is_waited_for(means, plane):
     thread.join()
 
 
+def test_a_loop_goes_on_meanwhile(plane):
+    """What is waited for may be said by the loop itself."""
+    settings = SimpleNamespace(upstream_addresses="", egress="allow")
+    it = Meaning(SimpleNamespace(settings=settings, control=plane))
+
+    async def main():
+        asked = asyncio.create_task(it.service_of_loop("http", "shop", None))
+        await asyncio.sleep(0)
+        assert not it.knows("http", "shop", None)
+        plane.endpoint_watch.set(IT)
+        assert it.knows("http", "shop", None)
+        return await asked
+
+    assert "shop" == asyncio.run(main())
+
+
 @pytest.mark.parametrize("said", [None, Failed("it is away")])
 def test_nobody_waits_for_ever(means, plane, monkeypatch, said):
     """A control plane that does not answer, or cannot, is an error, not a guess."""
@@ -118,6 +137,25 @@ def test_what_is_no_name_is_not_asked_for(means, plane):
     for host in ("localhost", "10.0.0.1", "::1", "shop.example.org"):
         assert means(host) is None
     assert [] == plane.asked
+
+
+def test_only_so_many_names_are_followed(means, plane, monkeypatch):
+    """A program that calls ever new ones does not fill the memory, and services are found still."""
+    monkeypatch.setattr(meaning, "FOLLOWED", 3)
+    plane.endpoint_watch.set(Neg())
+    plane.document_watch.set(())
+    plane.services = lambda: ("shop",)
+    for number in range(10):
+        assert means(f"host-{number}") is None
+    assert "shop" == means("shop")
+    assert ["host-0", "host-1", "host-2"] == plane.asked
+
+
+def test_nobody_can_say_what_a_name_is_that_is_not_followed(means, plane, monkeypatch):
+    """That is an error as for one that is."""
+    monkeypatch.setattr(meaning, "FOLLOWED", 0)
+    with pytest.raises(RegistryUnavailable, match="it is away"):
+        means("shop")
 
 
 def test_the_embedded_control_plane_knows_written_services(home):

@@ -452,3 +452,37 @@ def test_who_names_no_subset_gets_the_default_one(upstream, endpoints, attempt):
     upstream.set_subsets({"first": lambda endpoint: endpoint.id == "a"}, default="first")
     assert {"a"} == {upstream.picker().pick(attempt()).endpoint.id for _ in range(20)}
     assert 2 == len(upstream.states())
+
+
+def test_each_is_called_by_the_protocol_it_speaks(upstream, endpoints, attempt):
+    """Who has said nothing may speak any; subsets are the same for all protocols."""
+    silent, web, rpc = endpoints(1, 1, 1)
+    web, rpc = replace(web, meta={"protocol": "http"}), replace(rpc, meta={"protocol": "grpc"})
+    upstream.update(bound([silent, web, rpc]))
+    upstream.set_subsets({"all": lambda _: True, "web": lambda each: each == web})
+
+    def drawn(subset, protocol):
+        picker = upstream.picker(subset, protocol)
+        picks = [picker.pick(attempt()) for _ in range(20)]
+        return {pick.endpoint.id for pick in picks}
+
+    for subset in "", "all":
+        assert {"a", "b"} == drawn(subset, "http")
+        assert {"a", "c"} == drawn(subset, "grpc")
+    assert {"b"} == drawn("web", "http")
+    assert ["a", "c"] == [state.endpoint.id for state in upstream.members("", "grpc")]
+    assert None is upstream.picker("web", "grpc").pick(attempt())
+
+
+def test_nobody_speaks_it(upstream, endpoints, attempt):
+    """Then it is tried all the same, as the endpoint may know better."""
+    (rpc,) = endpoints(1)
+    upstream.update(bound([replace(rpc, meta={"protocol": "grpc"})]))
+    assert upstream.picker() is not None
+    assert "a" == upstream.picker().pick(attempt()).endpoint.id
+
+
+def test_what_all_speak_shares_its_pickers(upstream, endpoints):
+    """Two protocols are no reason to build everything twice."""
+    upstream.update(bound(endpoints(1, 1)))
+    assert upstream.picker("", "http") is upstream.picker("", "grpc")

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 import meshlib
+from meshlib import follow
 from meshlib.context import RequestContext, current
 from meshlib.drivers.threads import result, submit
 from meshlib.errors import DeadlineExceeded
@@ -35,6 +36,17 @@ def within():
         context.leave(token)
 
 
+@pytest.fixture
+def unfollowed():
+    """Python's own executors, whatever was served in this process before."""
+    before = follow.installed()
+    follow.uninstall()
+    yield
+    if before:
+        follow.install()
+
+
+@pytest.mark.usefixtures("unfollowed")
 def test_trace_lost_on_thread_or_executor(pool, within) -> None:
     """Known hard bug: the work goes on knowing its request; context variables carry the trace too.
 

@@ -7,7 +7,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from meshlib.errors import Interrupted
-from meshlib.model import Attempt, Call, Endpoint, Identity
+from meshlib.model import GRPC, Attempt, Call, Endpoint, Identity
 from meshlib.observe.events import Inbound
 from meshlib.observe.otel import OtelTracer
 
@@ -73,6 +73,65 @@ def test_the_names_are_the_stable_conventions(tracer, spans):
         "meshlib.endpoint.version": "v2",
     } == dict(span.attributes)
     assert StatusCode.ERROR is span.status.status_code
+
+
+def test_an_rpc_has_the_conventions_of_rpcs(tracer, spans):
+    """Spans are named after the method, and say nothing of HTTP, of which it is made."""
+    call = Call("shop", "POST", "/acme.Shop/Buy", protocol=GRPC)
+    call.trace = tracer.call(call)
+    attempt_of(tracer, call, 2).end(status=404, headers={"grpc-status": "5"})
+    call.trace.end(status=404, headers={"grpc-status": "5"})
+    attempt, whole = spans.get_finished_spans()
+    said = {
+        "rpc.system.name": "grpc",
+        "rpc.method": "acme.Shop/Buy",
+        "rpc.response.status_code": "NOT_FOUND",
+        "error.type": "NOT_FOUND",
+        "server.address": "shop",
+    }
+    assert ["acme.Shop/Buy"] * 2 == [attempt.name, whole.name]
+    assert said == dict(whole.attributes)
+    assert {
+        **said,
+        "server.port": 443,
+        "network.peer.address": "10.0.0.7",
+        "network.peer.port": 8443,
+        "meshlib.endpoint.id": "shop-1",
+        "meshlib.endpoint.version": "v2",
+        "meshlib.resend_count": 1,
+    } == dict(attempt.attributes)
+    assert StatusCode.ERROR is attempt.status.status_code
+
+
+@pytest.mark.parametrize(
+    ("status", "number", "word", "failed"),
+    [
+        (200, "0", "OK", False),
+        (404, "5", "NOT_FOUND", False),
+        (499, "1", "CANCELLED", False),
+        (500, "15", "DATA_LOSS", True),
+        (501, "12", "UNIMPLEMENTED", True),
+        (503, "14", "UNAVAILABLE", True),
+    ],
+)
+def test_a_served_rpc(tracer, spans, status, number, word, failed):
+    """What a caller did wrong is not the server's error (semantic conventions of gRPC)."""
+    asked = inbound()._replace(method="POST", path="/acme.Shop/Buy", protocol=GRPC)
+    tracer.serve("shop", asked).end(status=status, headers={"grpc-status": number})
+    (span,) = spans.get_finished_spans()
+    assert ("acme.Shop/Buy", SpanKind.SERVER) == (span.name, span.kind)
+    assert word == span.attributes["rpc.response.status_code"]
+    assert failed == (span.status.status_code is StatusCode.ERROR)
+    assert not [key for key in span.attributes if key.startswith(("http.", "url."))]
+
+
+@pytest.mark.parametrize("headers", [{}, {"grpc-status": "99"}, {"grpc-status": "x"}])
+def test_an_rpc_without_a_code(tracer, spans, headers):
+    """An answer of the mesh's own has none: the error is the status."""
+    attempt_of(tracer, Call("shop", protocol=GRPC)).end(status=503, headers=headers)
+    (span,) = spans.get_finished_spans()
+    assert "503" == span.attributes["error.type"]
+    assert "rpc.response.status_code" not in span.attributes
 
 
 def test_an_error_says_what_and_whether_it_was_sent(tracer, spans):

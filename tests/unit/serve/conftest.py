@@ -30,7 +30,7 @@ class Spans(Quiet):
         self.begun.append(inbound)
         return self
 
-    def end(self, *, status=0, error=None):
+    def end(self, *, status=0, error=None, headers=None):
         self.ended.append((status, type(error)))
 
     def request_served(self, service, inbound, status, seconds):

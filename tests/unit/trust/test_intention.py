@@ -217,3 +217,19 @@ def test_an_id_as_a_source_that_nobody_looked_up():
     """Is a stranger's, and no service's."""
     open_to_ours = IntentionSet("web", (Intention("*", "web", allow=True),), allow=False)
     assert not open_to_ours.decide(GUEST, Request("GET", "/", {}.get)).allowed
+
+
+@pytest.mark.parametrize("allow", [True, False])
+def test_what_is_settled_does_not_depend_on_the_request(allow):
+    """Without permissions a source is answered the same whatever it asks for; else it is open."""
+    rules = IntentionSet(
+        "backend",
+        (
+            Intention("frontend", "backend", allow=not allow),
+            Intention("other", "backend", permissions=(Permission(allow=allow),)),
+        ),
+        allow=allow,
+    )
+    for source in "frontend", "anybody":
+        assert rules.decide(source, request()) == rules.settled(source)
+    assert rules.settled("other") is None

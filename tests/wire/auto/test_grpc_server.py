@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,13 +26,16 @@ from meshlib.auto.incoming import grpc as incoming
 from meshlib.model import Snapshot
 from meshlib.serve.grpc.adopted import AdoptedAioServer, AdoptedServer
 from meshlib.serve.grpc.server import MeshGrpcServer
+from meshlib.testing.appear import appear
 from meshlib.testing.grpc_call import HandMade
+from meshlib.testing.launch import launched
 from meshlib.trust.tls import MeshContext
 from meshlib.trust.verify import fellows_of
 
 PATIENCE = 20.0
 NOTHING = Snapshot("greeter", ())
 PROGRAM = Path(__file__).with_name("grpc_program.py")
+LENGTH = {"content-length": str(len("begun, finished"))}
 WRAPPED = """
 import runpy, sys
 from meshlib.auto.incoming import grpc
@@ -157,17 +161,87 @@ def test_unix_sockets_stay(wrapped, tmp_path):
     pool.shutdown()
 
 
-def test_only_one_is_registered(wrapped, caplog):
-    """An instance is one address: a second server is told that nobody will find it."""
+def test_several_ports(wrapped):
+    """All of them have the mesh's TLS; the first one is where peers go."""
     pool = ThreadPoolExecutor(1)
-    servers = [grpc.server(pool) for _ in range(2)]
-    ports = []
-    for server in servers:
-        ports.append(server.add_insecure_port("127.0.0.1:0"))
-        server.start()
-    (found,) = instances(wrapped)
-    assert ports[0] == found.port
-    assert "is not the first" in caplog.text
-    for server in servers:
-        server.stop(None).wait(PATIENCE)
+    server = grpc.server(pool)
+    handler = grpc.unary_unary_rpc_method_handler(lambda request, _: b"hello " + request)
+    server.add_registered_method_handlers("t.Greeter", {"Hello": handler})
+    ports = [server.add_insecure_port("127.0.0.1:0") for _ in range(2)]
+    server.start()
+    assert [ports[0]] == [each.port for each in appear(wrapped, "greeter")]
+    for port in ports:
+        assert b"hello x" == hello(wrapped, port).message
+    server.stop(None).wait(PATIENCE)
     pool.shutdown()
+
+
+def test_each_is_an_instance(wrapped):
+    """Both are registered, by ids of their own; a third one may have that of one that left."""
+    pool = ThreadPoolExecutor(1)
+
+    def started():
+        server = grpc.server(pool)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        return server, port
+
+    def ports(count):
+        return {each.id: each.port for each in appear(wrapped, "greeter", count)}
+
+    (first, first_port), (second, second_port) = started(), started()
+    second_id = f"{wrapped.instance}-{second_port}"
+    assert {wrapped.instance: first_port, second_id: second_port} == ports(2)
+    first.stop(None).wait(PATIENCE)
+    assert {second_id: second_port} == ports(1)
+    third, third_port = started()
+    assert {wrapped.instance: third_port, second_id: second_port} == ports(2)
+    for server in second, third:
+        server.stop(None).wait(PATIENCE)
+    appear(wrapped, "greeter", 0)
+    pool.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["web", "rpc"])
+def test_http_and_grpc_in_one_process(home, kind):
+    """Each is called by its own protocol, and SIGTERM has both finish what is in flight."""
+    program = Path(__file__).with_name("programs") / "both.py"
+    with launched("both", sys.executable, str(program), kind) as both, Mesh("frontend") as mesh:
+        found = appear(mesh, "both", 2)
+        assert {"http", "grpc"} == {each.meta["protocol"] for each in found}
+        assert 2 == len({each.id for each in found})
+        with mesh.client(timeout=PATIENCE) as client, mesh.grpc_channel("both") as channel:
+            say = channel.stream_unary("/Both/Say")
+            for _ in range(10):
+                assert "x" == client.post("http://both/echo", content=b"x").text
+                assert b"xy" == say(iter([b"x", b"y"]), timeout=PATIENCE)
+
+            sending = Sending()
+            rpc = say.future(sending.parts(), timeout=PATIENCE)
+
+            def body():
+                yield b"begun, "
+                sending.begun.wait(PATIENCE)
+                both.process.terminate()
+                appear(mesh, "both", 0)
+                sending.finish.set()
+                yield b"finished"
+
+            answer = client.post("http://both/echo", content=body(), headers=LENGTH)
+            assert (200, "begun, finished") == (answer.status_code, answer.text)
+            assert b"begun, finished" == rpc.result(PATIENCE)
+        assert both.wait() in {0, 128 + signal.SIGTERM}
+
+
+class Sending:
+    """Messages of which the last is sent when it is time."""
+
+    def __init__(self):
+        self.begun, self.finish = threading.Event(), threading.Event()
+
+    def parts(self):
+        """Them."""
+        yield b"begun, "
+        self.begun.set()
+        self.finish.wait(PATIENCE)
+        yield b"finished"

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
+import re
+import select
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,12 +58,52 @@ def test_a_program_that_is_not_there(home):
     assert "there is no program 'no-such-program'" in said
 
 
-def test_a_file_that_is_no_program(home, tmp_path):
-    """It is named as well."""
-    (tmp_path / "text").write_text("text")
-    code, _, said = run(str(tmp_path / "text"))
-    assert 126 == code
-    assert "cannot be started: Permission denied" in said
+@pytest.mark.parametrize(
+    ("text", "mode", "expected", "why"),
+    [
+        ("text", 0o644, 126, "Permission denied; chmod +x makes it executable"),
+        ("text", 0o755, 126, "nor a script with a first line like #!/bin/sh"),
+        ("#!/no/such/interpreter", 0o755, 127, "the interpreter that its first line names"),
+        (None, 0o755, 126, "it is a folder"),
+    ],
+    ids=["not executable", "no format", "no interpreter", "folder"],
+)
+def test_a_file_that_is_no_program(home, tmp_path, text, mode, expected, why):
+    """It is named as well, with what is wrong with it."""
+    file = tmp_path / "file"
+    if text is None:
+        file.mkdir()
+    else:
+        file.write_text(text)
+        file.chmod(mode)
+    code, _, said = run(str(file))
+    assert expected == code
+    assert f"{str(file)!r} cannot be started: " in said
+    assert why in said
+
+
+def test_a_script_that_becomes_python(home, tmp_path):
+    """It is in the mesh once it has, and its code is the launcher's."""
+    script = tmp_path / "script"
+    program = "import sys; print('wrapt' in sys.modules); sys.exit(4)"
+    script.write_text(f'#!/bin/sh\nexec {PYTHON} -c "{program}"\n')
+    script.chmod(0o755)
+    code, out, said = run(str(script))
+    assert (4, "True\n") == (code, out)
+    assert "meshlib run: it ended with exit code 4\n" == said
+
+
+def test_an_old_library_is_named(home, tmp_path):
+    """It is not wrapped, which is an error in the log and no reason not to run."""
+    metadata = tmp_path / "werkzeug-1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: werkzeug\nVersion: 1.0\n")
+    code, out, said = run(
+        PYTHON, "-c", "import werkzeug.serving; print('ran')", PYTHONPATH=str(tmp_path)
+    )
+    assert (0, "ran\n") == (code, out)
+    words = "werkzeug 1.0 cannot be wrapped, and does not serve in the mesh: werkzeug>=2.3,<4"
+    assert words in said
 
 
 @pytest.mark.parametrize(
@@ -78,6 +123,12 @@ def test_a_python_without_meshlib_does_not_run(home, tmp_path):
     code, out, said = run(bare, "-c", "print('ran')", PYTHONPATH="")
     assert (78, "") == (code, out)
     assert "meshlib is not installed for" in said
+
+
+def test_a_program_that_was_to_serve(home):
+    """It ended, and never did."""
+    code, _, said = run(PYTHON, "-c", "1", run=("--port", "9"))
+    assert (0, "meshlib run: it never served anything\n") == (code, said)
 
 
 def test_the_programs_own_sitecustomize_runs_as_well(home, tmp_path):
@@ -124,6 +175,106 @@ def test_signals_are_handed_on(home, name):
         assert f"heard {name}\n" in program.said
 
 
+COUNTS = """
+import signal
+numbers = signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGWINCH
+signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+print("ready", flush=True)
+while (number := signal.sigwait(numbers)) != signal.SIGWINCH:
+    print(signal.Signals(number).name, flush=True)
+"""
+
+
+def one_by_one(process, number):
+    """As a service manager signals all processes of a service."""
+    for each in of_group(process.pid):
+        os.kill(each, number)
+
+
+def of_group(group):
+    """The processes of a group."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            if int(each.read_text().rpartition(")")[2].split()[2]) == group:
+                found.append(int(each.parent.name))
+    return found
+
+
+@pytest.mark.parametrize(
+    "send",
+    [lambda process, number: os.killpg(process.pid, number), one_by_one],
+    ids=["-PGID", "each"],
+)
+def test_a_signal_to_all_of_them_reaches_the_program_once(home, send):
+    """The second one of a kind would mean "at once"; one to the launcher alone is handed on."""
+    with launched("tried", PYTHON, "-c", COUNTS) as program:
+        lines = program.process.stdout
+        assert "ready\n" == lines.readline()
+        for number in signal.SIGTERM, signal.SIGHUP, signal.SIGTERM:
+            send(program.process, number)
+            assert f"{signal.Signals(number).name}\n" == lines.readline()
+        program.process.send_signal(signal.SIGWINCH)  # handed on after all that came before it
+        assert 0 == program.wait()
+        assert "" == program.said
+
+
+def test_a_launcher_that_is_killed_leaves_the_program_alone(home):
+    """What hears signals for it ends with it."""
+    with launched(
+        "tried", PYTHON, "-c", "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    ) as program:
+        itself = int(program.process.stdout.readline())
+        (canary,) = {*of_group(program.process.pid)} - {program.process.pid, itself}
+        watched = os.pidfd_open(canary)
+        program.process.kill()
+        assert select.select([watched], [], [], 20)[0]
+        os.close(watched)
+        os.kill(itself, 0)
+
+
+SHELL = """
+import os, signal, sys
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+if not (pid := os.fork()):
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.argv[1], sys.argv[1:])
+assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
+os.killpg(pid, signal.SIGCONT)
+print("went on:", pid, flush=True)
+print("code", os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+"""One with job control, that makes a stopped program go on."""
+
+
+def test_ctrl_z_and_ctrl_c_at_a_terminal(home):
+    """The terminal speaks to both: the program is stopped, goes on, and hears Ctrl-C once."""
+    pid, terminal = pty.fork()
+    if not pid:
+        program = [*RUN, "--service", "tried", "--", PYTHON, "-c", COUNTS]
+        os.execv(PYTHON, [PYTHON, "-c", SHELL, *program])
+    until(terminal, rb"ready")
+    os.write(terminal, b"\x1a")
+    launcher = int(until(terminal, rb"went on: (\d+)\r")[1])
+    os.write(terminal, b"\x03")
+    until(terminal, rb"SIGINT\r")
+    os.kill(launcher, signal.SIGWINCH)
+    said = until(terminal, rb"code 0").string
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    assert b"SIGINT" not in said
+
+
+def until(terminal, pattern):
+    """What is written there, until it matches."""
+    heard = b""
+    while not (match := re.search(pattern, heard)):
+        heard += os.read(terminal, 100)
+    return match
+
+
 def test_ended_by_the_signal_it_was_sent(home):
     """That was wanted, and needs no words."""
     with launched(
@@ -137,17 +288,22 @@ def test_ended_by_the_signal_it_was_sent(home):
 LEAVES = """
 import os
 if not os.fork():
-    os.close(2)
+    for each in CLOSED,:
+        try:
+            os.close(each)
+        except OSError:
+            pass
     os.read(0, 1)  # until the test is over
 """
 
 
-def test_processes_that_are_left_behind(home):
-    """They are told of, with what to do."""
+@pytest.mark.parametrize("closed", ["2", "1, 2, *range(3, 100)"], ids=["few", "all"])
+def test_processes_that_are_left_behind(home, closed):
+    """They are told of, with what to do; also daemons that have closed all they inherited."""
     read, write = os.pipe()
     try:
         done = subprocess.run(
-            [*RUN, "--service", "tried", "--", PYTHON, "-c", LEAVES],
+            [*RUN, "--service", "tried", "--", PYTHON, "-c", LEAVES.replace("CLOSED", closed)],
             check=False,
             stdin=read,
             stderr=subprocess.PIPE,

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import SimpleNamespace
 
 import grpc
 import grpc.aio
 import pytest
 
-from meshlib import Denied, Mesh
-from meshlib.model import Bound
+from meshlib import Denied, Mesh, RegistryUnavailable
+from meshlib.auto import meaning
+from meshlib.auto.meaning import Meaning
+from meshlib.auto.outgoing.grpc_late_aio import LateAioChannel
+from meshlib.model import Bound, Pending
+from meshlib.watch import Watch
 
 METHOD = "/shop.Shop/Ask"
 
@@ -23,7 +29,19 @@ class Asked(grpc.GenericRpcHandler):
         self.name = name.encode()
 
     def service(self, details):
+        shape = details.method.rpartition("/")[2]
+        if shape.endswith("_stream") or shape.startswith("stream_"):
+            return getattr(grpc, f"{shape}_rpc_method_handler")(getattr(self, shape))
         return grpc.unary_unary_rpc_method_handler(lambda request, _: self.name + b" " + request)
+
+    def unary_stream(self, request, _):
+        yield from (self.name, request)
+
+    def stream_unary(self, requests, _):
+        return b" ".join((self.name, *requests))
+
+    def stream_stream(self, requests, _):
+        yield self.stream_unary(requests, _)
 
 
 @pytest.fixture
@@ -140,6 +158,130 @@ def test_a_service_that_comes_later_is_called_then(home, meshed):
             assert known.wait(20)
             assert b"greeter x" == method(b"x", timeout=20)
             server.stop(None).wait()
+
+
+class Hesitant:
+    """A control plane that says nothing of `greeter` until it is allowed to."""
+
+    def __init__(self, control):
+        self._control, self._said = control, Watch(Pending())
+
+    def endpoints(self, service):
+        return self._said if service == "greeter" else self._control.endpoints(service)
+
+    def documents(self, service):
+        return self._control.documents(service)
+
+    def answer(self):
+        """Say what there is."""
+        self._said.set(self._control.endpoints("greeter").value)
+
+
+@pytest.fixture
+def hesitant(home, meshed):
+    """This process' mesh with such a control plane."""
+    mesh = meshed()
+    meaning = Meaning(mesh)
+    meaning.mesh = SimpleNamespace(
+        control=Hesitant(mesh.control), grpc_aio_channel=mesh.grpc_aio_channel
+    )
+    return meaning
+
+
+def late(meaning, native):
+    """A channel to the greeter."""
+    address = "grpc", "greeter", 50051
+    return LateAioChannel(
+        partial(meaning.service_of, *address),
+        meaning.mesh.grpc_aio_channel,
+        lambda: grpc.aio.insecure_channel(native),
+        knows=partial(meaning.knows, *address),
+        decide_later=partial(meaning.service_of_loop, *address),
+    )
+
+
+async def one_answer(call):
+    return await call
+
+
+async def many_answers(call):
+    return b" ".join([each async for each in call])
+
+
+async def read(call):
+    return await call.read()
+
+
+SHAPES = {
+    "unary_unary": (b"x", one_answer),
+    "unary_stream": (b"x", many_answers),
+    "stream_unary": ([b"x"], one_answer),
+    "stream_stream": ([b"x"], read),
+}
+
+
+@pytest.mark.parametrize("meant", ["greeter", "foreign"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_loop_waits_for_the_control_plane(request, hesitant, foreign_grpc, meant, shape):
+    """The call is there at once, and becomes one when the loop has heard where it leads."""
+    if meant == "greeter":
+        request.getfixturevalue("greeter")
+    asked, answered = SHAPES[shape]
+
+    async def main():
+        async with late(hesitant, foreign_grpc) as channel:
+            call = getattr(channel, shape)(f"/shop.Shop/{shape}")(asked, timeout=20)
+            ended = asyncio.Event()
+            call.add_done_callback(lambda ours: ended.set() if ours is call else None)
+            assert not call.done()
+            assert 0 < call.time_remaining() <= 20
+            hesitant.mesh.control.answer()  # by the loop: it would never be said if that waited
+            assert f"{meant} x".encode() == await answered(call)
+            if shape == "stream_stream":
+                assert grpc.aio.EOF is await call.read()
+            assert grpc.StatusCode.OK is await call.code()
+            await ended.wait()
+            assert call.done()
+            assert not call.cancelled()
+
+    asyncio.run(main())
+
+
+def test_a_call_may_be_cancelled_before_it_is_one(hesitant, foreign_grpc):
+    """It ends as a cancelled call does, and nobody is called."""
+
+    async def main():
+        async with late(hesitant, foreign_grpc) as channel:
+            call = channel.unary_unary(METHOD)(b"x")
+            assert call.cancel()
+            assert not call.cancel()
+            assert call.cancelled()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert grpc.StatusCode.CANCELLED is await call.code()
+            awaiting = asyncio.create_task(one_answer(other := channel.unary_unary(METHOD)(b"x")))
+            await asyncio.sleep(0)
+            awaiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await awaiting
+            assert other.cancelled()
+            assert {} == channel._either.made
+
+    asyncio.run(main())
+
+
+def test_what_nobody_can_say_is_an_error_of_the_call(hesitant, foreign_grpc, monkeypatch):
+    """Not of the function that makes it."""
+    monkeypatch.setattr(meaning, "PATIENCE", 0.01)
+
+    async def main():
+        async with late(hesitant, foreign_grpc) as channel:
+            call = channel.unary_unary(METHOD)(b"x")
+            with pytest.raises(RegistryUnavailable, match="has not answered"):
+                await call
+            assert grpc.StatusCode.UNAVAILABLE is await call.code()
+
+    asyncio.run(main())
 
 
 def test_a_foreign_server_is_called_as_ever(asker, foreign_grpc, meshed):

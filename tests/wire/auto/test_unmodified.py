@@ -107,11 +107,6 @@ def end(process):
         process.wait()
 
 
-def children(pid):
-    """The processes that it has started."""
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 @contextmanager
 def answering(port, path):
     """Somebody serves there, once this is entered."""
@@ -194,10 +189,9 @@ def test_one_of_two_is_killed(meshed):
     other = meshed.start(
         "stock", "stock/manage.py", "runserver", "--noreload", f"127.0.0.1:{second}"
     )
-    appear(meshed.onlooker, "stock", 2)
+    (victim,) = (e for e in appear(meshed.onlooker, "stock", 2) if e.port == int(second))
     statuses = [get(meshed.edge, "/")[0] for _ in range(10)]
-    (pid,) = children(other.pid)
-    os.kill(pid, signal.SIGKILL)
+    os.kill(int(victim.id.split("-")[-2]), signal.SIGKILL)
     statuses += [get(meshed.edge, "/")[0] for _ in range(40)]
     assert {200} == set(statuses)
     assert 128 + signal.SIGKILL == other.wait(20)

@@ -11,6 +11,7 @@ import urllib3
 
 from meshlib import errors
 from meshlib.adapters.requests import MeshAdapter
+from meshlib.adapters.requests_session import MeshSession
 from meshlib.adapters.urllib3 import MeshPoolManager
 
 
@@ -36,13 +37,15 @@ def by_path(**answers):
     return play
 
 
-@pytest.fixture
-def session(sync_services):
+@pytest.fixture(params=["mounted", "whole"])
+def session(request, sync_services):
     """A session whose every request goes through the mesh."""
-    with requests.Session() as session:
+    own = request.param == "whole"
+    with MeshSession(sync_services) if own else requests.Session() as session:
         session.trust_env = False
-        session.mount("http://", MeshAdapter(sync_services))
-        session.mount("https://", MeshAdapter(sync_services))
+        if not own:
+            session.mount("http://", MeshAdapter(sync_services))
+            session.mount("https://", MeshAdapter(sync_services))
         yield session
 
 
@@ -70,6 +73,16 @@ def test_a_request_arrives_as_requests_makes_it(session, shop, serve):
     )
 
 
+def test_two_slashes(session, shop, serve):
+    """What begins with two is sent as this version of requests sends it: 2.34 leaves both."""
+    server = serve()
+    shop.bind(server)
+    prepared = requests.Request("GET", "http://shop//a//b").prepare()
+    session.send(prepared)
+    path = requests.adapters.HTTPAdapter().request_url(prepared, None)
+    assert f"GET {path} HTTP/1.1" == server.requests[0].line
+
+
 def test_cookies_and_redirects_are_requests_own(session, shop, serve):
     """A cookie set on the way is sent to where the redirect leads."""
     server = serve()
@@ -83,13 +96,53 @@ def test_cookies_and_redirects_are_requests_own(session, shop, serve):
     assert "a=1" == server.requests[1].headers["cookie"]
 
 
+def test_what_lies_beneath_a_response(session, shop, serve):
+    """Those who look for repeated headers where http.client has them find them there."""
+    server = serve()
+    server.answer = answer(headers="x-a: 1\r\nx-a: 2\r\n")
+    shop.bind(server)
+    response = session.get("http://shop/")
+    assert ["1", "2"] == response.raw._original_response.msg.get_all("X-A")
+    assert {} == session.cookies.get_dict()
+
+
+def test_what_was_read_is_read(session, shop, serve):
+    """A body can be had again and again, and nothing of it lies beneath the response any more."""
+    server = serve()
+    shop.bind(server)
+    response = session.get("http://shop/")
+    assert (b"ok", [b"ok"]) == (response.content, list(response.iter_content(10)))
+    assert (b"", True, 2) == (response.raw.read(), response.raw.closed, response.raw.tell())
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_hook_has_the_body_to_itself(session, shop, serve, stream):
+    """Whoever looks at a response first may read what lies beneath it."""
+    server, seen = serve(), []
+    shop.bind(server)
+
+    def look(response, **_):
+        seen.append(response.raw.read())
+
+    session.get("http://shop/", hooks={"response": look}, stream=stream)
+    assert [b"ok"] == seen
+
+
+def test_a_stream_is_the_callers(session, shop, serve):
+    """A small body lies beneath a response that is to be streamed."""
+    server = serve()
+    shop.bind(server)
+    with session.get("http://shop/", stream=True) as response:
+        assert b"ok" == response.raw.read()
+
+
 @pytest.mark.parametrize(
     ("body", "framing"),
     [
         (b"bytes", ("content-length", "5")),
         ("text", ("content-length", "4")),
-        (io.BytesIO(b"a file"), ("content-length", "6")),
-        (iter([b"part ", b"by part"]), ("transfer-encoding", "chunked")),
+        (lambda: io.BytesIO(b"a file"), ("content-length", "6")),
+        (lambda: iter([b"part ", b"by part"]), ("transfer-encoding", "chunked")),
     ],
     ids=["bytes", "text", "file", "generator"],
 )
@@ -97,7 +150,7 @@ def test_bodies(session, shop, serve, body, framing):
     """Each kind of body arrives whole, framed as requests says."""
     server = serve()
     shop.bind(server)
-    session.post("http://shop/", data=body)
+    session.post("http://shop/", data=body() if callable(body) else body)
     (seen,) = server.requests
     assert seen.body in {b"bytes", b"text", b"a file", b"part by part"}
     assert framing[1] == seen.headers[framing[0]]

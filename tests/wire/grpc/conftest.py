@@ -67,6 +67,7 @@ class Server(grpc.GenericRpcHandler):
     endpoint: Endpoint
     answer: object = None
     asked: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    holds: threading.Event = field(default_factory=threading.Event)
     gone: threading.Event = field(default_factory=threading.Event)
     metadata: list = field(default_factory=list)
     left: list = field(default_factory=list)
@@ -83,6 +84,20 @@ class Server(grpc.GenericRpcHandler):
 
         return getattr(grpc, f"{kind}_rpc_method_handler")(handle)
 
+    def said(self, *keys):
+        """The metadata of the last RPC under these keys."""
+        return [pair for pair in self.metadata[-1] if pair[0] in keys]
+
+    def saying(self, **said):
+        """Have Play end so: code, details, trailing metadata."""
+
+        def answer(request, context):
+            for name, value in said.items():
+                getattr(context, f"set_{name}")(value)
+            return b"well"
+
+        self.answer = answer
+
     def play(self, request, context):
         return self.answer(request, context)
 
@@ -98,7 +113,9 @@ class Server(grpc.GenericRpcHandler):
 
     def hold(self, request, context):
         """An answer that comes when the caller has gone."""
-        context.add_callback(self.gone.set)
+        if not context.add_callback(self.gone.set):
+            self.gone.set()
+        self.holds.set()
         self.gone.wait(PATIENCE)
         return b"late"
 
@@ -203,6 +220,7 @@ class SyncFace:
     """The synchronous face, asked as tests of both ask."""
 
     channel: grpc.Channel
+    kind = "sync"
 
     def call(self, method, request, shape="unary_unary", **options):
         """The message, or all of them; raises grpc.RpcError."""
@@ -224,6 +242,7 @@ class AioFace:
     channel: object
     loop: asyncio.AbstractEventLoop
     aside: Tasks
+    kind = "aio"
 
     def run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE)
@@ -252,8 +271,9 @@ def sync_face(shop):
     aside = Threads()
 
     def over(service, engine):
-        runtime = SyncRuntime(rng=random.Random(3), aside=aside)
-        return shop.parts.stack(service, engine(shop.parts), runtime, StallMeter())
+        made = engine(shop.parts)
+        runtime = SyncRuntime(rng=random.Random(3), aside=aside, race=made.race)
+        return shop.parts.stack(service, made, runtime, StallMeter())
 
     face = SyncFace(open_sync(over, "shop", (), None, frozenset({"/t.T/Name"})))
     yield face
@@ -273,7 +293,7 @@ def aio_face(shop):
         runtime = AsyncRuntime(rng=random.Random(3), aside=aside)
         return shop.parts.stack(service, engine(shop.parts), runtime, StallMeter())
 
-    channel = open_aio(over, "shop", (), None, (), frozenset({"/t.T/Name", "/t.T/Play"}))
+    channel = open_aio(over, "shop", (), None, (), frozenset({"/t.T/Name"}))
     face = AioFace(channel, loop, aside)
     yield face
     face.close()

@@ -16,6 +16,7 @@ from meshlib.policy.adaptive import Latencies
 from meshlib.runtime import real_clock
 
 PATIENCE = 20.0
+MAY_BE_REPEATED = (("idempotency-key", "1"),)
 
 
 @pytest.fixture
@@ -56,11 +57,20 @@ def test_a_code_is_retried_with_consent(serve, shop, face, consent, failing_once
     server.answer = failing_once(grpc.StatusCode.UNAVAILABLE)
     shop.bind(server)
     shop.retry(on=("unavailable",), non_idempotent=consent)
-    if consent or hasattr(face, "loop"):  # there Play is said to be idempotent
+    if consent:
         assert b"well" == face.call("Play", b"")
     else:
         with pytest.raises(grpc.RpcError):
             face.call("Play", b"")
+
+
+def test_an_rpc_that_may_be_repeated_says_so(serve, shop, face, failing_once):
+    """The metadata `idempotency-key` is consent for one RPC."""
+    server = serve()
+    server.answer = failing_once(grpc.StatusCode.UNAVAILABLE)
+    shop.bind(server)
+    shop.retry(on=("unavailable",))
+    assert b"well" == face.call("Play", b"", metadata=MAY_BE_REPEATED)
 
 
 def test_a_code_that_blames_the_caller_is_not(serve, shop, face, status):
@@ -124,23 +134,94 @@ def test_no_connection_is_an_error_that_says_so(shop, face):
         face.call("Echo", b"")
 
 
-def test_a_slow_rpc_gets_company(serve, shop, aio_face):
-    """An idempotent unary RPC is hedged; the answer of the faster one is taken."""
-    slow, fast = serve(), serve()
-    free = threading.Event()
-    slow.answer = lambda request, context: free.wait(PATIENCE) and b"slow"
+@pytest.fixture
+def hedged(shop, face):
+    """`hedged(*members)`: idempotent RPCs to them get company after 0.2 s."""
+
+    def bind(*members):
+        shop.bind(*members)
+        hedge = HedgeConfig(enabled=True, share=0.05, least=0.2)
+        shop.config.set(UpstreamConfig(balancer="round_robin", hedge=hedge))
+        latencies: Latencies = shop.parts.destination("shop").latencies
+        for _ in range(200):
+            latencies.observe(0.001, real_clock())
+        for _ in range(60):
+            face.call("Name", b"")
+
+    return bind
+
+
+def test_a_slow_rpc_gets_company(serve, face, hedged):
+    """The answer of the faster one is taken; the slower one is cancelled, and nobody blamed."""
+    slow, fast, gone = serve(), serve(), threading.Semaphore(0)
+
+    def late(request, context):
+        ended = threading.Event()
+        if context.add_callback(ended.set):
+            ended.wait(PATIENCE)
+        gone.release()
+        return b"late"
+
+    slow.answer = late
     fast.answer = lambda request, context: b"fast"
-    shop.bind(slow, fast)
-    shop.config.set(
-        UpstreamConfig(
-            balancer="round_robin", hedge=HedgeConfig(enabled=True, share=0.05, least=0.2)
-        )
-    )
-    latencies: Latencies = shop.parts.destination("shop").latencies
-    for _ in range(200):
-        latencies.observe(0.001, real_clock())
-    for _ in range(40):
-        aio_face.call("Name", b"")
-    assert b"fast" == aio_face.call("Play", b"")
-    assert b"fast" == aio_face.call("Play", b"")
-    free.set()
+    hedged(slow, fast)
+    for _ in range(2):
+        assert b"fast" == face.call("Play", b"", metadata=MAY_BE_REPEATED)
+    assert gone.acquire(timeout=PATIENCE)
+
+
+def test_company_that_fails_is_no_answer(serve, face, hedged, status):
+    """The call comes to what it would have come to alone."""
+    slow, bad = serve(), serve()
+    failed = threading.Event()
+
+    def fails(request, context):
+        failed.set()
+        status(grpc.StatusCode.UNAVAILABLE)(request, context)
+
+    slow.answer = lambda request, context: failed.wait(PATIENCE) and b"slow"
+    bad.answer = fails
+    hedged(slow, bad)
+    answers = [face.begin("Play", b"", metadata=MAY_BE_REPEATED) for _ in range(2)]
+    assert b"slow" in [answer_of(face, call) for call in answers]
+
+
+def answer_of(face, call):
+    """The message of a call, or the code of its error."""
+
+    async def awaited():
+        return await call
+
+    try:
+        return call.result(PATIENCE) if face.kind == "sync" else face.run(awaited())
+    except grpc.RpcError as exc:
+        return exc.code()
+
+
+def test_rpcs_that_are_answered_in_time_are_alone(serve, shop, face, hedged):
+    """Nor has one company that may not be repeated, or whose answers are many."""
+    server = serve()
+    server.answer = lambda request, context: threading.Event().wait(0.4) or b"late"
+    hedged(server)
+    asked = len(server.metadata)
+    assert b"x" == face.call("Echo", b"x", metadata=MAY_BE_REPEATED)
+    assert b"late" == face.call("Play", b"")
+    assert [b"0"] == face.call("Many", b"1", "unary_stream", metadata=MAY_BE_REPEATED)
+    assert asked + 3 == len(server.metadata)
+
+
+def test_cancelling_ends_the_company_too(serve, face, hedged):
+    """Whoever wants an RPC no more wants neither attempt."""
+    both = serve(), serve()
+    for server in both:
+        server.answer = server.hold
+    hedged(*both)
+    call = face.begin("Play", b"", metadata=MAY_BE_REPEATED)
+    for server in both:
+        assert server.holds.wait(PATIENCE)
+    if face.kind == "sync":
+        assert call.cancel()
+    else:
+        face.loop.call_soon_threadsafe(call.cancel)
+    for server in both:
+        assert server.gone.wait(PATIENCE)

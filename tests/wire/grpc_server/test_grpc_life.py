@@ -160,6 +160,62 @@ def test_interceptors(serve, call, world, rude):
     assert "x-mesh-peer" not in rude.seen[0]
 
 
+class Generic(grpc.GenericRpcHandler):
+    """A generic handler of the application's, for one method of any service."""
+
+    def __init__(self, method, behavior):
+        self.method, self.seen = method, []
+        self.handler = grpc.unary_unary_rpc_method_handler(behavior)
+
+    def service(self, details):
+        if not details.method.endswith(self.method):
+            return None
+        self.seen.append([name for name, _ in details.invocation_metadata])
+        return self.handler
+
+
+@pytest.mark.parametrize("world", ["threads", "threads-built", "loop", "loop-built"])
+def test_generic_handlers(serve, call, ca, world):
+    """They are asked in turn, behind the mesh, where they see no claims; so are later ones."""
+
+    def first(request, context):
+        return context.mesh_peer.service.encode()
+
+    asked, never = Generic("/Who", first), Generic("/Who", lambda *_: b"never")
+    with serve(
+        world, add=lambda server: server.add_generic_rpc_handlers([asked, never])
+    ) as backend:
+        backend.server.add_generic_rpc_handlers((Generic("/Late", first),))
+        ours, stranger = call(backend), call(backend, leaf=ca.leaf(uris=[ca.id_of("a")] * 2))
+        who = ours.channel.unary_unary("/any/Who")
+        assert b"frontend" == who(b"", metadata=[("x-mesh-peer", "admin"), ("x-kept", "1")])
+        assert "x-kept" in asked.seen[0]
+        assert "x-mesh-peer" not in asked.seen[0]
+        assert b"frontend" == ours.channel.unary_unary("/any/Late")(b"")
+        assert SERVING == health_of(ours)
+        for path in "/any/Who", "/any/Late":
+            with pytest.raises(grpc.RpcError) as caught:
+                stranger.channel.unary_unary(path)(b"", timeout=PATIENCE)
+            assert grpc.StatusCode.UNAUTHENTICATED == caught.value.code()
+        assert grpc.StatusCode.UNIMPLEMENTED == ours.fails("Nothing").code()
+
+
+@pytest.mark.parametrize("world", ["threads", "loop"])
+@pytest.mark.parametrize("intercepted", [False, True])
+def test_handlers_given_at_the_beginning(serve, call, ca, world, intercepted):
+    """They are guarded like those that are added."""
+    said = {"handlers": [Generic("/Who", lambda request, context: request)]}
+    if intercepted:
+        said["interceptors"] = [Rude() if world == "threads" else RudeInLoop()]
+    with serve(world, said=said) as backend:
+        who = call(backend).channel.unary_unary("/any/Who")
+        assert b"hello" == who(b"hello", timeout=PATIENCE)
+        stranger = call(backend, leaf=ca.leaf(uris=[ca.id_of("a")] * 2))
+        with pytest.raises(grpc.RpcError) as caught:
+            stranger.channel.unary_unary("/any/Who")(b"hello", timeout=PATIENCE)
+        assert grpc.StatusCode.UNAUTHENTICATED == caught.value.code()
+
+
 # ---- rotation
 
 

@@ -65,11 +65,11 @@ def backing(ca):
 def guarded(serve, backing):
     """Serve with intentions: `guarded(world, rules, mode)`."""
 
-    def serving(world, rules, mode="enforce"):
+    def serving(world, rules, mode="enforce", **more):
         intentions = Watch(IntentionSet("backend", rules, allow=False), ready=True)
         config, denials = Watch(ServingConfig(authorization=mode), ready=True), Denials()
         guard = Authorization("backend", intentions, config, backing, denials)
-        return serve(world, credentials=backing, authorization=guard), denials
+        return serve(world, credentials=backing, authorization=guard, **more), denials
 
     return serving
 
@@ -249,8 +249,24 @@ def test_trace(serve, world, call, tracer, spans):
     assert 0x0AF7651916CD43DD8448EB211C80319C == served.context.trace_id
     assert SpanKind.SERVER == served.kind
     assert [served.context.span_id] == [each.span_id for each in seen]
-    assert "/t.Echo/Say" == served.attributes["url.path"]
+    assert [("t.Echo/Say", "OK"), ("t.Echo/Fail", "UNKNOWN")] == [
+        (span.attributes["rpc.method"], span.attributes["rpc.response.status_code"])
+        for span in (served, failed)
+    ]
     assert "ValueError" == failed.attributes["error.type"]
+
+
+def test_codes_are_traced(guarded, world, call, tracer, spans):
+    """A span has the code the caller was told, by whomever; to a server few of them are errors."""
+    serving, _ = guarded(world, (Intention("frontend", "backend", allow=True),), tracer=tracer)
+    with serving as backend:
+        for word in (b"abort", b"code"):
+            call(backend).fails("Fail", word)
+        call(backend, "other").fails()
+        backend.recorder.wait_served(3)
+    told = [span.attributes["rpc.response.status_code"] for span in spans.get_finished_spans()]
+    assert ["NOT_FOUND", "OUT_OF_RANGE", "PERMISSION_DENIED"] == told
+    assert all(span.status.is_ok for span in spans.get_finished_spans())
 
 
 def test_streams_keep_their_context(serve, world, call, tracer, spans):

@@ -29,7 +29,7 @@ class _AioCall(AioCall):
     def __init__(
         self,
         handle: AioHandle,
-        answered: Coroutine[Any, Any, Reply],
+        answered: Callable[[], Coroutine[Any, Any, Reply]],
         timeout: float | None,
         deserialize: Callable[[bytes], Any],
         mailbox: Mailbox | None,
@@ -41,10 +41,10 @@ class _AioCall(AioCall):
         self._ended = asyncio.Event()
         self._task = asyncio.ensure_future(self._reply(answered))
 
-    async def _reply(self, answered: Coroutine[Any, Any, Reply]) -> RpcReply:
+    async def _reply(self, answered: Callable[[], Coroutine[Any, Any, Reply]]) -> RpcReply:
         """The reply.  Raises AioRpcError for what the mesh, not a server, ended."""
         try:
-            reply = as_rpc(await answered)
+            reply = as_rpc(await answered())
         except MeshError as exc:
             error: Any = AIO_ERRORS.translated(exc)
             self._finish(error)

@@ -10,6 +10,7 @@ from typing import Any
 import grpc.aio
 from grpc import StatusCode
 
+from meshlib.adapters.grpc.direct.engine import AioDirect
 from meshlib.adapters.grpc.handle import AioHandle
 from meshlib.adapters.grpc.line import Line
 from meshlib.adapters.grpc.lines_aio import AioLines
@@ -24,11 +25,13 @@ from meshlib.runtime import Clock
 class AioGrpcEngine:
     """Sends attempts from one event loop."""
 
-    def __init__(self, lines: AioLines, clock: Clock) -> None:
-        self._lines, self._clock = lines, clock
+    def __init__(self, lines: AioLines, clock: Clock, direct: AioDirect | None = None) -> None:
+        self._lines, self._clock, self._direct = lines, clock, direct
 
     async def __call__(self, attempt: Attempt) -> Reply:
         """Send one attempt.  Raises ConnectFailed, PeerNotTrusted, Interrupted."""
+        if self._direct is not None and self._direct.takes(attempt.call.body):
+            return await self._direct(attempt)
         shape: Shape = getattr(attempt.call.body, "shape", UNARY_UNARY)
         send = self._streamed if shape.streams_responses else self._whole
         while True:
@@ -54,6 +57,8 @@ class AioGrpcEngine:
     async def close(self) -> None:
         """Close every line with its last call."""
         await self._lines.close()
+        if self._direct is not None:
+            await self._direct.close()
 
     def _begin(self, attempt: Attempt, line: Line, shape: Shape, until: float) -> Any:
         body: Any = attempt.call.body
@@ -61,7 +66,7 @@ class AioGrpcEngine:
         left = until - self._clock()
         inner = line.callable(shape.name, path)(
             aiter(body) if shape.streams_requests else body.content,
-            timeout=None if left == inf else max(left, 1e-3),
+            timeout=None if left == inf else max(left, 0.0),
             metadata=metadata_of(attempt),
             **getattr(body, "wishes", {}),
         )

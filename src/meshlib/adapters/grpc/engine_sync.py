@@ -15,10 +15,12 @@ from typing import Any
 import grpc
 from grpc import StatusCode
 
+from meshlib.adapters.grpc.direct.engine import SyncDirect
 from meshlib.adapters.grpc.handle import Handle
 from meshlib.adapters.grpc.line import Line
 from meshlib.adapters.grpc.lines_sync import SyncLines
 from meshlib.adapters.grpc.outcome import Stale, failure, judged
+from meshlib.adapters.grpc.racing import handles, race
 from meshlib.adapters.grpc.replies import RpcReply, ended_badly
 from meshlib.adapters.grpc.rpc import UNARY_UNARY, Shape, metadata_of
 from meshlib.adapters.wire import not_connected
@@ -31,11 +33,13 @@ _END = object()
 class SyncGrpcEngine:
     """Sends attempts from any thread."""
 
-    def __init__(self, lines: SyncLines, clock: Clock) -> None:
-        self._lines, self._clock = lines, clock
+    def __init__(self, lines: SyncLines, clock: Clock, direct: SyncDirect | None = None) -> None:
+        self._lines, self._clock, self._direct = lines, clock, direct
 
     async def __call__(self, attempt: Attempt) -> Reply:
         """Send one attempt.  Raises ConnectFailed, PeerNotTrusted, Interrupted."""
+        if self._direct is not None and self._direct.takes(attempt.call.body):
+            return self._direct(attempt)
         shape: Shape = getattr(attempt.call.body, "shape", UNARY_UNARY)
         send = self._streamed if shape.streams_responses else self._whole
         while True:
@@ -56,9 +60,14 @@ class SyncGrpcEngine:
                 reply.on_close(line.leave)
                 return reply
 
+    race = staticmethod(race)
+    """How its runtime runs two attempts side by side."""
+
     def close(self) -> None:
-        """Close every line with its last call."""
+        """End every line, and the calls on it."""
         self._lines.close()
+        if self._direct is not None:
+            self._direct.close()
 
     def _begin(self, attempt: Attempt, line: Line, shape: Shape, how: str, until: float) -> Any:
         body: Any = attempt.call.body
@@ -66,23 +75,24 @@ class SyncGrpcEngine:
         left = until - self._clock()
         return getattr(line.callable(shape.name, path), how)(
             iter(body) if shape.streams_requests else body.content,
-            timeout=None if left == inf else max(left, 1e-3),
+            timeout=None if left == inf else max(left, 0.0),
             metadata=metadata_of(attempt),
             **getattr(body, "wishes", {}),
         )
 
     def _whole(self, attempt: Attempt, line: Line, shape: Shape) -> RpcReply:
         """An answer of one message."""
-        handle: Handle | None = getattr(attempt.call.body, "handle", None)
+        watching = handles(attempt.call.body)
         try:
-            if handle is None:
+            if not watching:
                 content, inner = self._begin(attempt, line, shape, "with_call", attempt.deadline)
             else:
                 inner = self._begin(attempt, line, shape, "future", attempt.deadline)
-                handle.begun(inner)
+                for handle in watching:
+                    handle.begun(inner)
                 content = inner.result()
         except (grpc.RpcError, grpc.FutureCancelledError) as exc:
-            if handle is not None and handle.cancelled:
+            if any(handle.cancelled for handle in watching):
                 raise
             return self._judged(attempt, line, exc if isinstance(exc, grpc.RpcError) else inner)
         trailing = inner.trailing_metadata() or ()

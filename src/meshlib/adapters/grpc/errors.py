@@ -86,6 +86,11 @@ def cancelled() -> Failed:
     return Failed(RpcReply(StatusCode.CANCELLED, details="Locally cancelled by application!"))
 
 
+def closed() -> Failed:
+    """A call whose channel its caller closed."""
+    return Failed(RpcReply(StatusCode.CANCELLED, details="Channel closed!"))
+
+
 class _OfMesh:
     """What both worlds' errors of the mesh itself have in common: no server said anything."""
 

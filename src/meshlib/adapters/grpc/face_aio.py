@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import grpc.aio
@@ -16,20 +17,24 @@ from meshlib.adapters.grpc.calls_aio import StreamCall, UnaryCall, failed
 from meshlib.adapters.grpc.chain_aio import Chained
 from meshlib.adapters.grpc.feed_aio import AioFeed, Mailbox
 from meshlib.adapters.grpc.handle import AioHandle
-from meshlib.adapters.grpc.patience import Patience
+from meshlib.adapters.grpc.patience import Patience, check_time
 from meshlib.adapters.grpc.replies import RpcReply
 from meshlib.adapters.grpc.rpc import (
     STREAM_STREAM,
     STREAM_UNARY,
     UNARY_STREAM,
     UNARY_UNARY,
+    InvalidMetadata,
     Message,
     Shape,
-    headers_of,
+    told,
 )
 from meshlib.errors import MeshError
-from meshlib.model import Call, Reply
+from meshlib.model import GRPC, Call, Reply
 from meshlib.stack.service import CallService
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
 
 _INF = float("inf")
 
@@ -130,21 +135,22 @@ class MeshAioChannel(AioChannel):
     ) -> None:
         await self.close()
 
-    def answered(self, call: Call) -> Coroutine[Any, Any, Any]:
-        """What the mesh answers.  Raises UsageError when closed."""
+    def check_open(self) -> None:
+        """Raises UsageError, as grpcio does, once it is closed."""
         if self._closed:
             raise grpc.aio.UsageError("Channel is closed.")
-        return self._answered(call)
 
-    async def _answered(self, call: Call) -> Reply:
+    async def answered(self, call: Call) -> Reply:
+        """What the mesh answers."""
         patience, clock = Patience(call, time.monotonic()), time.monotonic
         while True:
             try:
+                check_time(call)
                 return await self._stack()(call)
             except MeshError as exc:
                 pause = patience.pause(exc, clock())
                 if pause is None:
-                    raise
+                    raise patience.outcome(exc) from exc.__cause__
             await asyncio.sleep(pause)
             call = patience.again(call, clock())
 
@@ -198,13 +204,13 @@ class MeshAioMethod(AioMethod):
         return Chained(hooks, last, details, requests if mailbox is None else mailbox, mailbox)
 
     def _begun(self, details: grpc.aio.ClientCallDetails, request: Any, compression: Any) -> Any:
+        self._channel.check_open()
         shape, handle = self._shape, AioHandle()
         mailbox = Mailbox() if shape.streams_requests and request is None else None
         call = self._call(details, mailbox or request, compression, handle)
         kind = StreamCall if shape.streams_responses else UnaryCall
-        made = kind(
-            handle, self._channel.answered(call), details.timeout, self._deserialize, mailbox
-        )
+        answered = partial(self._channel.answered, call)
+        made = kind(handle, answered, details.timeout, self._deserialize, mailbox)
         self._channel.track(made)
         return made
 
@@ -225,11 +231,12 @@ class MeshAioMethod(AioMethod):
             service=self._channel.service,
             method="POST",
             path=path,
-            headers=headers_of(details.metadata),
+            headers=_said(details.metadata),
             body=body,
             timeout=_INF
             if shape.streams_responses and details.timeout is None
             else details.timeout,
+            protocol=GRPC,
             native={"wait_for_ready": details.wait_for_ready},
             repeatable=path in self._channel.idempotent,
         )
@@ -247,6 +254,14 @@ def _told(convert: Callable[[Any], Any] | None, words: str) -> Callable[[Any], A
             raise failed(RpcReply(grpc.StatusCode.INTERNAL, details=words)) from exc
 
     return told
+
+
+def _said(metadata: Any) -> CIMultiDict[str]:
+    """A user's metadata as headers.  Raises AioRpcError."""
+    try:
+        return told(metadata)
+    except InvalidMetadata as exc:
+        raise failed(RpcReply(grpc.StatusCode.INTERNAL, details="Invalid metadata")) from exc
 
 
 def _as_it_is(value: Any) -> Any:

@@ -5,33 +5,38 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 import grpc
 from grpc import StatusCode
 
 from meshlib.adapters.grpc.bases import Channel, StreamMethod, UnaryMethod
 from meshlib.adapters.grpc.calls_sync import FutureCall, StreamCall, finished
-from meshlib.adapters.grpc.errors import ERRORS, Failed, cancelled
+from meshlib.adapters.grpc.errors import ERRORS, Failed, cancelled, closed
 from meshlib.adapters.grpc.feed_sync import SyncFeed
 from meshlib.adapters.grpc.handle import Handle
 from meshlib.adapters.grpc.over import Over
-from meshlib.adapters.grpc.patience import Patience
+from meshlib.adapters.grpc.patience import Patience, check_time
 from meshlib.adapters.grpc.replies import RpcReply, as_rpc
 from meshlib.adapters.grpc.rpc import (
     STREAM_STREAM,
     STREAM_UNARY,
     UNARY_STREAM,
     UNARY_UNARY,
+    InvalidMetadata,
     Message,
     Shape,
-    headers_of,
+    told,
 )
 from meshlib.adapters.grpc.workers import Workers
 from meshlib.errors import MeshError
-from meshlib.model import Call
+from meshlib.model import GRPC, Call
 from meshlib.runtime import run_sync
 from meshlib.stack.service import CallService
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDict
 
 _INF = float("inf")
 _workers = Workers()
@@ -50,6 +55,7 @@ class MeshChannel(Channel):
         self.service, self.idempotent = service, idempotent
         self._stack, self._end = stack, end
         self._closed = False
+        self._under_way: WeakSet[FutureCall | StreamCall] = WeakSet()
         self._subscribers: list[Callable[[grpc.ChannelConnectivity], None]] = []
 
     def unary_unary(
@@ -117,10 +123,12 @@ class MeshChannel(Channel):
         return states.SHUTDOWN if self._closed else states.READY
 
     def close(self) -> None:
-        """Take no more calls; those under way may end."""
+        """Take no more calls, and end those under way with CANCELLED, as grpcio does."""
         if self._closed:
             return
         self._closed = True
+        for call in tuple(self._under_way):
+            call.settle(closed())
         self._end()
         for callback in tuple(self._subscribers):
             callback(self._state)
@@ -138,8 +146,6 @@ class MeshChannel(Channel):
 
     def reply(self, call: Call) -> RpcReply:
         """What the mesh answers.  Raises Failed."""
-        if self._closed:
-            raise ValueError("Cannot invoke RPC on closed channel!")
         patience = Patience(call, time.monotonic())
         while True:
             try:
@@ -147,15 +153,35 @@ class MeshChannel(Channel):
             except MeshError as exc:
                 pause = patience.pause(exc, time.monotonic())
                 if pause is None:
-                    raise ERRORS.translated(exc) from exc
+                    raise ERRORS.translated(patience.outcome(exc)) from exc
             time.sleep(pause)
             call = patience.again(call, time.monotonic())
 
     def _once(self, call: Call) -> RpcReply:
+        handle: Handle | None = getattr(call.body, "handle", None)
+        if self._closed:
+            raise closed()
+        if handle is not None and handle.cancelled:
+            raise cancelled()
+        check_time(call)
         try:
             return as_rpc(run_sync(self._stack()(call)))
         except (grpc.RpcError, grpc.FutureCancelledError) as exc:  # its handle was cancelled
-            raise cancelled() from exc
+            raise self._ended() from exc
+
+    def _ended(self) -> Failed:
+        return closed() if self._closed else cancelled()
+
+    def check_open(self) -> None:
+        """Raises ValueError, as grpcio does, once it is closed."""
+        if self._closed:
+            raise ValueError("Cannot invoke RPC: Channel closed!")
+
+    def track(self, call: FutureCall | StreamCall) -> None:
+        """Know of a call as long as its user does, to end it with the channel."""
+        self._under_way.add(call)
+        if self._closed:
+            call.settle(closed())
 
 
 class _Method:
@@ -178,6 +204,7 @@ class _Method:
         self, request: Any, timeout: float | None, metadata: Any, handle: Any, **wishes: Any
     ) -> Call:
         """The RPC as a call; of a stream, the policy's timeout says nothing."""
+        self._channel.check_open()
         shape = self._shape
         asked = {k: v for k, v in wishes.items() if v is not None and k != "wait_for_ready"}
         if shape.streams_requests:
@@ -189,9 +216,10 @@ class _Method:
             service=self._channel.service,
             method="POST",
             path=self._path,
-            headers=headers_of(metadata),
+            headers=_said(metadata),
             body=body,
             timeout=_INF if endless else timeout,
+            protocol=GRPC,
             native=wishes,
             repeatable=self._path in self._channel.idempotent,
         )
@@ -245,6 +273,7 @@ class UnaryResponse(_Method, UnaryMethod):
         handle = Handle()
         call = self._call(request, timeout, metadata, handle, **wishes)
         going = FutureCall(handle, timeout)
+        self._channel.track(going)
 
         def work() -> None:
             going.settle(self._outcome(call))
@@ -272,6 +301,7 @@ class StreamResponse(_Method, StreamMethod):
         handle = Handle()
         call = self._call(request, timeout, metadata, handle, **wishes)
         going = StreamCall(handle, timeout, self._deserialize)
+        self._channel.track(going)
 
         def work() -> None:
             going.begin(self._begun(call))
@@ -286,6 +316,14 @@ class StreamResponse(_Method, StreamMethod):
             return exc
         except Exception as exc:  # noqa: BLE001 - raised where the stream is read
             return _unforeseen(exc)
+
+
+def _said(metadata: Any) -> CIMultiDict[str]:
+    """A user's metadata as headers.  Raises Failed, as grpcio does."""
+    try:
+        return told(metadata)
+    except InvalidMetadata as exc:
+        raise Failed(RpcReply(StatusCode.INTERNAL, details="Invalid metadata")) from exc
 
 
 def _unforeseen(error: Exception) -> Failed:

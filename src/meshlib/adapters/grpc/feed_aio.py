@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from typing import Any
 
-from grpc.aio import UsageError
-
 from meshlib.adapters.body import REPLAY_LIMIT
 from meshlib.adapters.grpc.rpc import Shape
 
@@ -87,9 +85,12 @@ class Mailbox:
         self._done = False
 
     async def put(self, message: Any) -> None:
-        """Write; waits until the message before was taken.  Raises UsageError after the end."""
+        """Write; waits until the message before was taken.
+
+        Raises InvalidStateError after the end, in grpcio's words.
+        """
         if self._done:
-            raise UsageError("RPC is done writing")
+            raise asyncio.InvalidStateError('RPC is half closed after calling "done_writing".')
         await self._queue.put(message)
 
     async def end(self) -> None:

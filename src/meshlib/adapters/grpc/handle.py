@@ -8,20 +8,23 @@ from typing import Any
 
 
 class Handle:
-    """Of one call: whichever attempt is on the wire, and whether it is wanted no more."""
+    """Of one call: whichever attempts are on the wire, and whether it is wanted no more."""
 
-    __slots__ = ("_changed", "_over", "cancelled", "inner")
+    __slots__ = ("_all", "_changed", "_over", "cancelled", "inner")
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._over = False
         self.cancelled = False
         self.inner: Any = None
+        """The last one that began."""
+        self._all: list[Any] = []
 
     def begun(self, inner: Any) -> None:
         """An attempt is on the wire."""
         with self._changed:
             self.inner = inner
+            self._all.append(inner)
             self._changed.notify_all()
         if self.cancelled:
             inner.cancel()
@@ -35,8 +38,10 @@ class Handle:
     def cancel(self) -> None:
         """Have what is on the wire cancelled, and whatever follows."""
         self.cancelled = True
-        if self.inner is not None:
-            self.inner.cancel()
+        with self._changed:
+            begun = tuple(self._all)
+        for inner in begun:
+            inner.cancel()
 
     def on_the_wire(self) -> Any:
         """Wait for the first attempt; None: there was none."""

@@ -8,8 +8,6 @@ endpoint that has left is let go of by itself.
 
 from __future__ import annotations
 
-import ssl
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +15,9 @@ import grpc
 
 from meshlib.adapters.grpc.pump import pump
 from meshlib.adapters.grpc.relay import Relay
+from meshlib.adapters.grpc.shared import Shared
 from meshlib.adapters.wire import target_of
 from meshlib.model import Attempt
-from meshlib.trust.tls import MeshContext
 
 _NEVER_SENT = "failed to connect to all addresses"
 """grpcio's words when a channel has no connection; its own address stands behind them."""
@@ -27,50 +25,29 @@ _NOT_TAKEN = "Stream removed (GOAWAY received; Error code: 0;"
 """Those of a call that a server which says goodbye did not take any more (RFC 9113, 6.8)."""
 
 
-class Line:
+class Line(Shared):
     """See the module; `close` is called once, by whoever is last."""
 
-    def __init__(
-        self,
-        relay: Relay,
-        channel: Any,
-        close: Callable[[Any], None],
-    ) -> None:
+    def __init__(self, relay: Relay, channel: Any, close: Callable[[Any], None]) -> None:
+        super().__init__()
         self.relay, self.channel, self._close = relay, channel, close
-        self._lock = threading.Lock()
-        self._users = 0
-        self._retired = self._closed = False
         self._callables: dict[tuple[str, str], Any] = {}
         relay.on_end = self.retire
 
     @property
-    def usable(self) -> bool:
-        """Whether new calls may use it."""
-        return not (self._retired or self.relay.ended)
+    def ended(self) -> bool:
+        """Whether the connection has."""
+        return self.relay.ended
 
-    def enter(self) -> bool:
-        """Count a call, if the line takes any."""
-        with self._lock:
-            taken = self.usable
-            self._users += taken
-            return taken
+    @property
+    def error(self) -> BaseException | None:
+        """What ended it, if it was not one of the two sides closing."""
+        return self.relay.error
 
-    def leave(self, _: BaseException | None = None) -> None:
-        """A call has ended."""
-        with self._lock:
-            self._users -= 1
-        self._close_if_unused()
-
-    def retire(self) -> None:
-        """Take no more calls; close with the last one."""
-        self._retired = True
-        self._close_if_unused()
-
-    def outdated(self, context: ssl.SSLContext) -> None:
-        """Trust was rotated: retire; calls with a peer that is trusted no more end at once."""
-        self.retire()
-        if isinstance(context, MeshContext) and not context.still_trusts(self.relay.remote):
-            pump().close(self.relay)
+    @property
+    def tls(self) -> object:
+        """The connection to the peer."""
+        return self.relay.remote
 
     def callable(self, shape: str, path: str) -> Any:
         """grpcio's callable of a method; messages are bytes here."""
@@ -89,13 +66,22 @@ class Line:
             return self.relay.goodbye
         return _NEVER_SENT in details and self.relay.path in details
 
-    def _close_if_unused(self) -> None:
-        with self._lock:
-            close = self._retired and not self._users and not self._closed
-            self._closed |= close
-        if close:
-            pump().close(self.relay)
-            self._close(self.channel)
+    def break_off(self) -> None:
+        """End the connection, with every call on it."""
+        pump().close(self.relay)
+
+    def cut(self) -> None:
+        """Take no more calls, and have grpcio end those under way: the user closed the channel."""
+        self.is_cut = self._retired = True
+        with self._counting:
+            first, self._finished = not self._finished, True
+        if first:
+            self.finish()
+
+    def finish(self) -> None:
+        """End what nobody uses, or should use any more."""
+        self._close(self.channel)
+        self.break_off()
 
 
 def options_of(attempt: Attempt, idle: float, more: tuple[tuple[str, Any], ...]) -> list[Any]:

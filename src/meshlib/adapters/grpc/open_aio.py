@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from meshlib.adapters.grpc.direct.engine import AioDirect, Manners
+from meshlib.adapters.grpc.direct.wires_aio import AioWires
 from meshlib.adapters.grpc.engine_aio import AioGrpcEngine
 from meshlib.adapters.grpc.face_aio import MeshAioChannel
 from meshlib.adapters.grpc.lines_aio import AioLines
 from meshlib.adapters.grpc.open_sync import with_compression
+from meshlib.adapters.grpc.rotations import Rotations
 from meshlib.adapters.loops import PerLoop
 from meshlib.adapters.stacks import IDLE, Engine, Parts
 from meshlib.runtime import real_clock
@@ -29,9 +32,16 @@ class _OfLoop:
 
     def engine(self, parts: Parts) -> AioGrpcEngine:
         if self._engine is None:
-            lines = AioLines(parts.h2, IDLE, self._options)
-            self._engine = AioGrpcEngine(lines, real_clock)
+            rotations = Rotations()
+            lines = AioLines(parts.h2, rotations, IDLE, self._options)
+            self._engine = AioGrpcEngine(lines, real_clock, self._direct(parts, rotations))
         return self._engine
+
+    def _direct(self, parts: Parts, rotations: Rotations) -> AioDirect | None:
+        manners = Manners.of(self._options)
+        if manners is None:
+            return None
+        return AioDirect(AioWires(parts.h2, rotations, IDLE), real_clock, manners)
 
     @property
     def made(self) -> bool:

@@ -6,9 +6,12 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
+from meshlib.adapters.grpc.direct.engine import Manners, SyncDirect
+from meshlib.adapters.grpc.direct.wires_sync import SyncWires
 from meshlib.adapters.grpc.engine_sync import SyncGrpcEngine
 from meshlib.adapters.grpc.face_sync import MeshChannel
 from meshlib.adapters.grpc.lines_sync import SyncLines
+from meshlib.adapters.grpc.rotations import Rotations
 from meshlib.adapters.stacks import IDLE, Engine, Parts
 from meshlib.runtime import real_clock
 from meshlib.stack.service import CallService
@@ -30,6 +33,7 @@ class _Stack:
         self._lock = threading.Lock()
         self._engine: SyncGrpcEngine | None = None
         self._stack: CallService | None = None
+        self._closed = False
 
     def __call__(self) -> CallService:
         found = self._stack
@@ -43,11 +47,23 @@ class _Stack:
     def _made(self, parts: Parts) -> SyncGrpcEngine:
         with self._lock:
             if self._engine is None:
-                lines = SyncLines(parts.h2, IDLE, self._options)
-                self._engine = SyncGrpcEngine(lines, real_clock)
+                rotations = Rotations()
+                lines = SyncLines(parts.h2, rotations, IDLE, self._options)
+                direct = self._direct(parts, rotations)
+                self._engine = SyncGrpcEngine(lines, real_clock, direct)
+            if self._closed:  # while the certificate was waited for
+                self._engine.close()
             return self._engine
 
+    def _direct(self, parts: Parts, rotations: Rotations) -> SyncDirect | None:
+        manners = Manners.of(self._options)
+        if manners is None:
+            return None
+        wires = SyncWires(parts.h2, rotations, IDLE, real_clock)
+        return SyncDirect(wires, real_clock, manners)
+
     def close(self) -> None:
+        self._closed = True
         if self._engine is not None:
             self._engine.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grpc import StatusCode
+from grpc import FutureCancelledError, StatusCode
 
 from meshlib.adapters.grpc.line import Line
 from meshlib.adapters.grpc.replies import RpcReply
@@ -19,16 +19,28 @@ class Stale(ConnectionError):
 
 
 def judged(attempt: Attempt, line: Line, reply: RpcReply, now: float) -> RpcReply:
-    """The reply, if it is one.  Raises Stale, and Interrupted as the wire's part of it."""
+    """The reply, if it is one.
+
+    Raises Stale, Interrupted as the wire's part of it, and FutureCancelledError for the user's.
+    """
+    if line.is_cut:
+        raise FutureCancelledError
     silent = not (reply.raw_headers or reply.trailing)
     if reply.code is StatusCode.UNAVAILABLE and silent and line.never_sent(reply.details):
         raise Stale("the connection ended before anything was sent")
-    if now >= attempt.deadline and reply.code in _TIMED_OUT:
+    if our_time_was_up(reply.code, reply.details, attempt, now):
         raise interrupted(attempt, TimeoutError())
     broken = failure(attempt, line, reply)
     if broken is not None:
         raise broken
     return reply
+
+
+def our_time_was_up(code: StatusCode | None, details: str, attempt: Attempt, now: float) -> bool:
+    """Whether a code means that the attempt took too long, whoever was the first to see it."""
+    if now >= attempt.deadline and code in _TIMED_OUT:
+        return True
+    return code is StatusCode.DEADLINE_EXCEEDED and details in _OUR_CLOCK
 
 
 def failure(attempt: Attempt, line: Line, reply: RpcReply) -> Interrupted | None:

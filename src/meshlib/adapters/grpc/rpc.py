@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -58,6 +59,37 @@ class Message:
         return not self.shape.streams_responses
 
 
+class InvalidMetadata(ValueError):
+    """HTTP/2 has no way to say it."""
+
+
+def told(metadata: Iterable[tuple[str, str | bytes]] | None) -> CIMultiDict[str]:
+    """A user's metadata as headers.
+
+    Raises InvalidMetadata for what grpcio takes for that, and TypeError where it does.
+    """
+    headers: CIMultiDict[str] = CIMultiDict()
+    for key, value in metadata or ():
+        if not _KEY(key):
+            raise InvalidMetadata(key)
+        if key.endswith("-bin"):
+            if not isinstance(value, bytes):
+                words = f"Binary metadata key={key!r} expected bytes, got {type(value)}"
+                raise TypeError(words)
+            headers.add(key, _text(key, value))
+            continue
+        text = value if isinstance(value, str) else value.decode("latin-1")
+        if not _VALUE(text):
+            raise InvalidMetadata(key)
+        headers.add(key, text)
+    return headers
+
+
+_KEY = re.compile(r"[0-9a-z_.-]+").fullmatch
+_VALUE = re.compile(r"[ -~]*").fullmatch
+"""As gRPC has them (doc/PROTOCOL-HTTP2.md): names are lower case, values printable ASCII."""
+
+
 def headers_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> CIMultiDict[str]:
     """Metadata as headers."""
     headers: CIMultiDict[str] = CIMultiDict()
@@ -66,12 +98,23 @@ def headers_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> CIMultiDic
     return headers
 
 
-def metadata_of(attempt: Attempt) -> list[tuple[str, str | bytes]]:
+def said(attempt: Attempt) -> list[tuple[str, str]]:
     """What an attempt says: the call's headers as the route wants them, and its own."""
     call = attempt.call
     headers = call.headers if call.sent_headers is None else call.sent_headers
-    said = [_pair(key, value) for key, value in headers.items() if key.lower() not in _NOT_SENT]
-    return said + [_pair(key, value) for key, value in attempt.headers.items()]
+    pairs = [(key.lower(), value) for key, value in headers.items()] if headers else []
+    kept = [pair for pair in pairs if pair[0] not in _NOT_SENT]
+    return kept + [(key.lower(), value) for key, value in attempt.headers.items()]
+
+
+def metadata_of(attempt: Attempt) -> Metadata:
+    """The same for grpcio."""
+    return with_bytes(said(attempt))
+
+
+def with_bytes(pairs: Iterable[tuple[str, str]]) -> Metadata:
+    """Metadata whose binary values are base64, as it is meant."""
+    return [(key, _binary(value) if key.endswith("-bin") else value) for key, value in pairs]
 
 
 def raw_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> list[tuple[bytes, bytes]]:
@@ -103,11 +146,6 @@ def _text(key: str, value: bytes) -> str:
     if key.endswith("-bin"):
         return base64.b64encode(value).decode().rstrip("=")
     return value.decode("ascii")
-
-
-def _pair(key: str, value: str) -> tuple[str, str | bytes]:
-    key = key.lower()
-    return (key, _binary(value)) if key.endswith("-bin") else (key, value)
 
 
 def _binary(text: str) -> bytes:

@@ -43,7 +43,11 @@ STATUS: Mapping[StatusCode, int] = MappingProxyType(
 NUMBER: Mapping[StatusCode, str] = MappingProxyType({code: str(code.value[0]) for code in STATUS})
 """What stands in `grpc-status`."""
 
-_BY_NUMBER = {number: code for code, number in NUMBER.items()}
+BY_NUMBER: Mapping[str, StatusCode] = MappingProxyType(
+    {number: code for code, number in NUMBER.items()}
+)
+"""The other way."""
+
 _OF_HTTP = {
     400: StatusCode.INTERNAL,
     401: StatusCode.UNAUTHENTICATED,
@@ -58,7 +62,12 @@ _OF_HTTP = {
 
 def code_of(status: int, headers: Mapping[str, str]) -> StatusCode:
     """The code of a reply that no gRPC server made."""
-    said = _BY_NUMBER.get(headers.get("grpc-status", ""))
+    said = BY_NUMBER.get(headers.get("grpc-status", ""))
     if said is not None:
         return said
-    return StatusCode.OK if 200 <= status < 300 else _OF_HTTP.get(status, StatusCode.UNKNOWN)
+    return StatusCode.OK if 200 <= status < 300 else code_of_http(status)
+
+
+def code_of_http(status: int) -> StatusCode:
+    """What a status that is no success stands for, if nothing else was said."""
+    return _OF_HTTP.get(status, StatusCode.UNKNOWN)

@@ -17,11 +17,13 @@ import wrapt
 log = logging.getLogger("meshlib.auto")
 
 SERVERS = {
+    "django.utils.autoreload": "django_reloader",
     "grpc": "grpc",
     "gunicorn.app.base": "gunicorn",
     "hypercorn.asyncio": "hypercorn",
     "hypercorn.run": "hypercorn",
     "uvicorn.server": "uvicorn",
+    "werkzeug._reloader": "werkzeug_reloader",
     "werkzeug.serving": "werkzeug",
     "wsgiref.simple_server": "wsgiref",
 }

@@ -24,6 +24,7 @@ from meshlib.auto.incoming import hosted
 from meshlib.auto.incoming.arrival import Arrival, Busy, await_request
 from meshlib.auto.incoming.found import wrapped_already
 from meshlib.errors import MeshError
+from meshlib.serve import departures
 from meshlib.serve.admission import Connection
 from meshlib.serve.leave import tell
 from meshlib.serve.newcomers import Newcomers
@@ -83,6 +84,7 @@ class DevServer:
         self._busy = Busy()
         self._lease: Lease | None = None
         self._told: list[int] = []
+        self._asked, self._gone = False, threading.Event()
         self._finish: Callable[..., None] = server.finish_request
         self._side: socket.socket | None = None
         self._pid = os.getpid()
@@ -96,13 +98,22 @@ class DevServer:
         if self._side is not None:
             threading.Thread(target=self._accept_edge, name="meshlib-edge", daemon=True).start()
         self._lease = self.options.register(*address_of(self.server.socket))
-        atexit.register(self._depart)
+        atexit.register(self._at_exit)
+        departures.join(self)
         try:
             with self._signals():
                 forever()
         finally:
             self.leave()
+            self._gone.set()
         self._end_as_told()
+
+    def depart(self) -> Callable[[], object]:
+        """Begin to leave, in a thread; what is returned waits for the end."""
+        if not self._asked:
+            self._asked = True
+            threading.Thread(target=self._stop, name="meshlib-leave", daemon=True).start()
+        return self._gone.wait
 
     def leave(self) -> None:
         """Deregister, finish what is in flight, end the lease; once."""
@@ -115,7 +126,7 @@ class DevServer:
             self._side.close()
         self._busy.wait(drain.grace)
         self._lease = None
-        atexit.unregister(self._depart)
+        atexit.unregister(self._at_exit)
         tell(lease.close, drain.deregister)
 
     # ---- connections
@@ -200,7 +211,7 @@ class DevServer:
     def _signals(self) -> Generator[None, None, None]:
         """Those the program has left as they are ask to leave; a second one finds nobody."""
         if threading.current_thread() is not threading.main_thread():
-            yield  # a reloader has the main thread, and ends the process
+            yield  # a reloader has the main thread (`meshlib.auto.incoming.reloading`)
             return
         usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
         ours = {each: now for each, now in usual.items() if signal.getsignal(each) is now}
@@ -217,7 +228,7 @@ class DevServer:
         if len(self._told) > 1:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        threading.Thread(target=self._stop, name="meshlib-leave", daemon=True).start()
+        departures.ask()
 
     def _stop(self) -> None:
         if self._lease is not None:
@@ -233,10 +244,13 @@ class DevServer:
     def _end_as_told(self) -> None:
         """End as the program would have without us."""
         if self._told:
+            departures.wait()
             signal.raise_signal(self._told[0])
 
-    def _depart(self) -> None:
+    def _at_exit(self) -> None:
         """At the exit of the interpreter, where no thread can be started."""
+        if self._asked:  # in a thread that would end here
+            self._gone.wait(self.options.drain.grace)
         lease, self._lease = self._lease, None
         if lease is not None and os.getpid() == self._pid:  # children end as well
             with contextlib.suppress(MeshError, OSError):

@@ -16,7 +16,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterable
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from meshlib.auto.incoming import hosted
@@ -39,7 +38,7 @@ def wrap() -> None:
     """Serve in the mesh from now on: applications that are not run yet."""
     import gunicorn.app.base
 
-    if hosted.fits("gunicorn", metadata.version("gunicorn"), SUPPORTED):
+    if hosted.fits("gunicorn", SUPPORTED):
         _wraps.put(gunicorn.app.base.BaseApplication, "run", _run)
 
 
@@ -68,7 +67,17 @@ def _arbiter(app: Any) -> Any:
 
         def start(self) -> None:
             super().start()
-            self.site.listening = _listening(self.LISTENERS, edge=site.edge_config is not None)
+            self._look()
+
+        def manage_workers(self) -> None:
+            if self.LISTENERS is not self._known:  # after SIGHUP it may listen elsewhere
+                self._look()
+                self.move()
+            super().manage_workers()
+
+        def _look(self) -> None:
+            self._known = self.LISTENERS
+            site.listening = _listening(self.LISTENERS, edge=site.edge_config is not None)
 
     site = TheirSite(app)
     return TheirArbiter(site)

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import sys
+from importlib import metadata
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from meshlib.auto import process
@@ -31,8 +32,12 @@ KEEP_ALIVE = 60
 (`ServeOptions.keep_alive`)."""
 
 
-def fits(server: str, version: str, supported: str) -> bool:
-    """Whether it is a version that can be wrapped; if not, that is said in the log."""
+def fits(server: str, supported: str) -> bool:
+    """Whether the version that is installed can be wrapped; if not, that is said in the log."""
+    try:
+        version = metadata.version(server)
+    except metadata.PackageNotFoundError:  # a copy that nobody has installed
+        version = "without a version"
     if within(version, supported):
         return True
     log.error(

@@ -12,7 +12,7 @@ import asyncio
 from contextlib import nullcontext
 from copy import copy
 from functools import partial
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from meshlib.auto.incoming import hosted
@@ -40,7 +40,7 @@ _wraps = Wraps("hypercorn", SUPPORTED)
 def wrap() -> None:
     """Serve in the mesh from now on: servers that have not started yet."""
     # by name: each may be in the middle of its import, and not yet known to its package
-    if hosted.fits("hypercorn", metadata.version("hypercorn"), SUPPORTED):
+    if hosted.fits("hypercorn", SUPPORTED):
         for module in ("hypercorn.asyncio", "hypercorn.asyncio.run"):
             _wraps.put(import_module(module), "worker_serve", _worker_serve)
         _wraps.put(import_module("hypercorn.run"), "run", _run)

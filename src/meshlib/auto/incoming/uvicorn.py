@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from meshlib.auto.incoming import hosted
@@ -40,7 +40,7 @@ _wraps = Wraps("uvicorn", SUPPORTED)
 def wrap() -> None:
     """Serve in the mesh from now on: servers that have not started yet."""
     # by name: it may be in the middle of its import, and not yet known to its package
-    if hosted.fits("uvicorn", metadata.version("uvicorn"), SUPPORTED):
+    if hosted.fits("uvicorn", SUPPORTED):
         server = import_module("uvicorn.server").Server
         _wraps.put(server, "startup", _startup)
         _wraps.put(server, "main_loop", _main_loop)

@@ -8,7 +8,6 @@ the mesh's in its place.
 from __future__ import annotations
 
 from functools import partial
-from importlib import metadata
 from typing import Any
 
 from meshlib.auto.incoming import hosted
@@ -23,7 +22,7 @@ def wrap() -> None:
     """Serve in the mesh from now on: servers that have not started yet."""
     import werkzeug.serving
 
-    if hosted.fits("werkzeug", metadata.version("werkzeug"), SUPPORTED):
+    if hosted.fits("werkzeug", SUPPORTED):
         _wraps.put(werkzeug.serving.BaseWSGIServer, "__init__", _init)
         _wraps.put(werkzeug.serving.BaseWSGIServer, "serve_forever", _serve)
 

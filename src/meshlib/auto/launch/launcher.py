@@ -2,13 +2,15 @@
 `meshlib run`: starts a program, hands signals on to it, and says what became of it.
 
 The program is a child in the launcher's own process group, so that terminals and job control treat
-both as one: Ctrl-C and Ctrl-Z reach the program from the terminal, and are not handed on twice.
-Signals are blocked here and waited for, not handled: nothing interrupts anything, and who sent one
-is known.
+both as one.  What is sent to the launcher alone is handed on; what has reached the program as well
+- Ctrl-C, `kill -- -PGID`, a service manager that signals all it has started - is not, for the
+second signal of a kind often means "at once".  Signals are blocked here and waited for, not
+handled: nothing interrupts anything.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import select
@@ -18,9 +20,10 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from meshlib.auto import report
+from meshlib.auto.launch.canary import Canary
 
 if TYPE_CHECKING:
     from meshlib.auto.report import Said
@@ -52,13 +55,15 @@ class Launched:
         self._command, self._port = command, port
         handle, self._report = tempfile.mkstemp(prefix="meshlib-run-")
         os.close(handle)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (*HANDED_ON, signal.SIGCHLD))
+        self._canary = Canary(HANDED_ON)
         self._alive, held = os.pipe()
         os.set_inheritable(held, True)  # noqa: FBT003 - positional only
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, (*HANDED_ON, signal.SIGCHLD))
         env = {**environ, report.FILE: self._report, report.LAUNCHER: str(os.getpid())}
         try:
             self.pid = os.posix_spawnp(command[0], list(command), env, setsigmask=before)
         except OSError:
+            self._canary.close()
             os.unlink(self._report)  # noqa: PTH108 - pathlib costs 10 ms
             raise
         finally:
@@ -71,6 +76,7 @@ class Launched:
         while (status := self._ended()) is None:
             self._pass_on(self._heard())
             self._look()
+        self._canary.close()
         code = os.waitstatus_to_exitcode(status)
         for line in remarks(self._seen(code)):
             tell(line)
@@ -81,21 +87,20 @@ class Launched:
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         return status if pid else None
 
-    def _heard(self) -> _Signal | None:
+    def _heard(self) -> int | None:
+        """The next signal; none, if it is time to look at what the program has said."""
         signals = {*HANDED_ON, signal.SIGCHLD}
-        if sys.platform == "darwin":  # it has nothing that tells who sent a signal
-            return _Signal(signal.sigwait(signals), 0)
-        if self._port:
-            info = signal.sigtimedwait(signals, _TURN)
-            return info and _Signal(info.si_signo, info.si_code)
-        info = signal.sigwaitinfo(signals)
-        return _Signal(info.si_signo, info.si_code)
+        if not self._port or sys.platform == "darwin":  # where there is no waiting for a while
+            return signal.sigwait(signals)
+        info = signal.sigtimedwait(signals, _TURN)
+        return info and info.si_signo
 
-    def _pass_on(self, info: _Signal | None) -> None:
-        # a positive code is the kernel's: the terminal has sent it to the program as well
-        if info is not None and info.si_signo != signal.SIGCHLD and info.si_code <= 0:
-            self._sent.add(info.si_signo)
-            os.kill(self.pid, info.si_signo)
+    def _pass_on(self, number: int | None) -> None:
+        if number is None or number == signal.SIGCHLD:
+            return
+        self._sent.add(number)
+        if not self._canary.has_heard(number):
+            os.kill(self.pid, number)
 
     def _look(self) -> None:
         """Compare the port that was expected with what it serves; told once."""
@@ -112,17 +117,10 @@ class Launched:
             self._port = 0
 
     def _seen(self, code: int) -> Seen:
-        left = not select.select([self._alive], [], [], 0)[0]
+        left = not select.select([self._alive], [], [], 0)[0] or _anybody_beneath(os.getpid())
         os.close(self._alive)
         said = tuple(report.read(self._report))
         return Seen(self._command[0], code, said, left, bool(self._port), self._sent)
-
-
-class _Signal(NamedTuple):
-    """The part of `struct_siginfo` that matters."""
-
-    si_signo: int
-    si_code: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +136,7 @@ class Seen:
     expected: bool
     """Whether it should have served, and did not."""
     sent: set[int]
-    """Signals that were handed on to it."""
+    """Signals that were sent to it, by way of the launcher or not."""
 
 
 def remarks(seen: Seen) -> list[str]:
@@ -178,11 +176,44 @@ def launch(command: Sequence[str], environ: Mapping[str, str], port: int = 0) ->
 
 
 def _not_started(program: str, error: OSError) -> int:
-    if error.errno == errno.ENOENT:
+    found = os.path.exists(program)  # noqa: PTH110 - pathlib costs 10 ms
+    if error.errno == errno.ENOENT and not found:
         tell(f"there is no program {program!r}: give a path, or the name of one that is on PATH")
         return NOT_FOUND
-    tell(f"{program!r} cannot be started: {error.strerror}")
-    return NOT_EXECUTABLE
+    tell(f"{program!r} cannot be started: {_why_not(program, error)}")
+    return NOT_FOUND if error.errno == errno.ENOENT else NOT_EXECUTABLE
+
+
+def _why_not(program: str, error: OSError) -> str:
+    if error.errno == errno.ENOENT:
+        return "the interpreter that its first line names is not there"
+    if error.errno == errno.ENOEXEC:
+        return (
+            "it is neither a binary of this machine nor a script with a first line like #!/bin/sh"
+        )
+    if os.path.isdir(program):  # noqa: PTH112 - as above
+        return "it is a folder; name the program in it"
+    if error.errno == errno.EACCES:
+        return f"{error.strerror}; chmod +x makes it executable, or name what runs it before it"
+    return str(error.strerror)
+
+
+def _anybody_beneath(launcher: int) -> bool:
+    """Whether processes have our environment, those that have closed all descriptors among them.
+
+    False where there is no /proc.
+    """
+    ours = f"{report.LAUNCHER}={launcher}".encode()
+    for name in os.listdir("/proc") if sys.platform == "linux" else ():  # noqa: PTH208 - as above
+        with contextlib.suppress(OSError):  # another's, or it has ended
+            if name.isdigit() and ours in _read(f"/proc/{name}/environ").split(b"\0"):
+                return True
+    return False
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123 - as above
+        return file.read()
 
 
 def tell(line: str) -> None:

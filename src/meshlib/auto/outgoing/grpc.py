@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from meshlib.auto import process
@@ -67,9 +68,15 @@ def _aio_channel(
     address = _address(*args, **kwargs)
     if address is None:
         return wrapped(*args, **kwargs)
-    from meshlib.auto.outgoing.grpc_late import LateAioChannel
+    from meshlib.auto.outgoing.grpc_late_aio import LateAioChannel
 
-    return _made(LateAioChannel, "grpc_aio_channel", address, wrapped, args, kwargs)
+    meaning = process.meaning()
+    late = partial(
+        LateAioChannel,
+        knows=partial(meaning.knows, "grpc", *address),
+        decide_later=partial(meaning.service_of_loop, "grpc", *address),
+    )
+    return _made(late, "grpc_aio_channel", address, wrapped, args, kwargs)
 
 
 def _made(

@@ -8,39 +8,27 @@ and never again in plaintext.  Errors are those of an RPC.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self
 
 import grpc
-import grpc.aio
 
-from meshlib.adapters.grpc.errors import AIO_ERRORS, ERRORS
-from meshlib.adapters.translate import Translator
+from meshlib.adapters.grpc.errors import ERRORS
 from meshlib.errors import MeshError
 
 Decide = Callable[[], str | None]
 """The service that is meant; None: nobody's.  Raises CallError, RegistryUnavailable."""
 
 
-class _Either:
+class Either:
     """The channels that there may be, each made when it is first used."""
 
-    def __init__(
-        self,
-        errors: Translator,
-        decide: Decide,
-        of_mesh: Callable[[str], Any],
-        native: Callable[[], Any],
-    ) -> None:
-        self._errors, self._decide = errors, decide
+    def __init__(self, of_mesh: Callable[[str], Any], native: Callable[[], Any]) -> None:
         self._of_mesh, self._native = of_mesh, native
         self.made: dict[str | None, Any] = {}
 
-    def now(self) -> Any:
-        """The one that is meant.  Raises our errors, each of which is an RpcError as well."""
-        try:
-            service = self._decide()
-        except MeshError as exc:
-            raise self._errors.translated(exc) from exc
+    def to(self, service: str | None) -> Any:
+        """The one to a service, or to what is none."""
         found = self.made.get(service)
         if found is None:
             new = self._native() if service is None else self._of_mesh(service)
@@ -51,13 +39,13 @@ class _Either:
 class _LateCallable:
     """A method of either channel."""
 
-    def __init__(self, either: _Either, shape: str, args: Any, kwargs: Any) -> None:
-        self._either, self._shape = either, shape
+    def __init__(self, channel: LateChannel, shape: str, args: Any, kwargs: Any) -> None:
+        self._channel, self._shape = channel, shape
         self._args, self._kwargs = args, kwargs
         self._made: tuple[Any, Any] = None, None
 
     def _now(self) -> Any:
-        channel = self._either.now()
+        channel = self._channel.now()
         known, method = self._made
         if known is not channel:
             method = getattr(channel, self._shape)(*self._args, **self._kwargs)
@@ -79,39 +67,47 @@ class _LateCallable:
             return error
 
 
-class _Methods:
+class Methods:
     """What both kinds of channels hand out."""
 
-    _either: _Either
+    _method: Callable[[str, Any, Any], Any]
 
     def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
         """One message each way."""
-        return _LateCallable(self._either, "unary_unary", args, kwargs)
+        return self._method("unary_unary", args, kwargs)
 
     def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
         """One message, and many in return."""
-        return _LateCallable(self._either, "unary_stream", args, kwargs)
+        return self._method("unary_stream", args, kwargs)
 
     def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
         """Many messages, and one in return."""
-        return _LateCallable(self._either, "stream_unary", args, kwargs)
+        return self._method("stream_unary", args, kwargs)
 
     def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
         """Many messages each way."""
-        return _LateCallable(self._either, "stream_stream", args, kwargs)
+        return self._method("stream_stream", args, kwargs)
 
 
-class LateChannel(_Methods, grpc.Channel):
+class LateChannel(Methods, grpc.Channel):
     """A `grpc.Channel` that decides with each RPC."""
 
     def __init__(
         self, decide: Decide, of_mesh: Callable[[str], Any], native: Callable[[], Any]
     ) -> None:
-        self._either = _Either(ERRORS, decide, of_mesh, native)
+        self._decide, self._either = decide, Either(of_mesh, native)
+        self._method = partial(_LateCallable, self)
+
+    def now(self) -> Any:
+        """The one that is meant.  Raises our errors, each of which is an RpcError as well."""
+        try:
+            return self._either.to(self._decide())
+        except MeshError as exc:
+            raise ERRORS.translated(exc) from exc
 
     def subscribe(self, callback: Any, try_to_connect: bool | None = False) -> None:  # noqa: FBT001, FBT002 - grpc's own signature
         """Hear of the state of the channel that is meant now."""
-        self._either.now().subscribe(callback, try_to_connect)
+        self.now().subscribe(callback, try_to_connect)
 
     def unsubscribe(self, callback: Any) -> None:
         """Hear of it no more."""
@@ -128,36 +124,3 @@ class LateChannel(_Methods, grpc.Channel):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class LateAioChannel(_Methods, grpc.aio.Channel):
-    """The same for asyncio."""
-
-    def __init__(
-        self, decide: Decide, of_mesh: Callable[[str], Any], native: Callable[[], Any]
-    ) -> None:
-        self._either = _Either(AIO_ERRORS, decide, of_mesh, native)
-
-    async def close(self, grace: float | None = None) -> None:
-        """Close what was made."""
-        for each in tuple(self._either.made.values()):
-            await each.close(grace)
-
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - grpc's own signature
-        """That of the channel that is meant now."""
-        state: grpc.ChannelConnectivity = self._either.now().get_state(try_to_connect)
-        return state
-
-    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Wait until the channel that is meant now is in another state."""
-        await self._either.now().wait_for_state_change(last_observed_state)
-
-    async def channel_ready(self) -> None:
-        """Wait until the channel that is meant now can be used."""
-        await self._either.now().channel_ready()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()

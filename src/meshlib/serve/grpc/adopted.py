@@ -2,29 +2,32 @@
 Servers of programs that have never heard of the mesh: what they listen at is the mesh's.
 
 `add_insecure_port` and `add_secure_port` listen with the mesh's mutual TLS, whatever the program
-says; a unix socket stays as it is, and who comes by it is a stranger, as at the edge.  SIGTERM,
-where the program leaves it alone, drains the server; the program goes on when it has left.
+says; the first of several addresses is where peers go.  A unix socket stays as it is, and who comes
+by it is a stranger, as at the edge.  SIGTERM, where the program leaves it alone, drains the server;
+the program goes on when it has left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import threading
 from collections.abc import Callable
+from concurrent.futures import wait
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from meshlib.serve import departures
 from meshlib.serve.grpc.aio_server import MeshAioServer
-from meshlib.serve.grpc.loops import LoopInterceptor, Loops
+from meshlib.serve.grpc.loops import LoopInterceptor
 from meshlib.serve.grpc.server import MeshGrpcServer
 from meshlib.serve.grpc.stay import Stay
 
 if TYPE_CHECKING:
     import grpc.aio
 
+    from meshlib.serve.grpc.guard import Guard
     from meshlib.serve.grpc.rpcs import Desk
     from meshlib.serve.options import ServeOptions
 
@@ -53,7 +56,12 @@ class AdoptedServer(MeshGrpcServer):
     def start(self) -> None:
         """As the program wants it, and register."""
         super().start()
-        _drain_on_sigterm(lambda: self.stop(self._stay.drain_config.grace))
+        departures.join(self)
+        departures.listen()
+
+    def depart(self) -> Callable[[], object]:
+        """Begin to leave, with a second call at once; what is returned waits for the end."""
+        return self.stop(self._stay.drain_config.grace).wait
 
     def _bind(self) -> None:
         """The program says where to listen."""
@@ -70,7 +78,8 @@ class AdoptedAioServer(MeshAioServer):
         self._make = make
         super().__init__(options)
 
-    def _made(self, server: object, loops: Loops, said: dict[str, Any]) -> grpc.aio.Server:
+    def _made(self, server: object, guard: Guard, said: dict[str, Any]) -> grpc.aio.Server:
+        self._guard = None
         return self._make(LoopInterceptor(self._desk, self._health))
 
     def add_insecure_port(self, address: str) -> int:  # type: ignore[override] # refused elsewhere
@@ -87,13 +96,17 @@ class AdoptedAioServer(MeshAioServer):
     async def start(self) -> None:
         """As the program wants it, and register."""
         await super().start()
-        loop = asyncio.get_running_loop()
-        leaving: list[asyncio.Task[None]] = []  # a task that nobody holds may vanish
+        self._loop = asyncio.get_running_loop()
+        departures.join(self)
+        departures.listen()
 
-        def leave() -> None:
-            leaving.append(loop.create_task(self.stop(self._stay.drain_config.grace)))
-
-        _drain_on_sigterm(lambda: loop.call_soon_threadsafe(leave))
+    def depart(self) -> Callable[[], object]:
+        """Begin to leave, with a second call at once; what is returned waits for the end."""
+        if self._loop.is_closed():
+            return lambda: None
+        stopping = self.stop(self._stay.drain_config.grace)
+        left = asyncio.run_coroutine_threadsafe(stopping, self._loop)
+        return partial(wait, [left])
 
     def _bind(self) -> None:
         """The program says where to listen."""
@@ -103,15 +116,9 @@ def _listen(address: str, desk: Desk, stay: Stay, server: grpc.Server | grpc.aio
     if address.startswith(_LOCAL):
         desk.plaintext = True
         return server.add_insecure_port(address)
-    return stay.bind(server.add_secure_port, address)
+    bind = stay.bind if stay.listening is None else stay.bind_also
+    return bind(server.add_secure_port, address)
 
 
 def _tell_replaced(address: str) -> None:
     log.warning("the port at %s has the mesh's certificate in place of the program's", address)
-
-
-def _drain_on_sigterm(leave: Callable[[], object]) -> None:
-    """Leave when the process is told to end, unless the program has plans of its own."""
-    main = threading.current_thread() is threading.main_thread()
-    if main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda *_: leave())

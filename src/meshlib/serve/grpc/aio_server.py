@@ -17,8 +17,8 @@ import grpc
 import grpc.aio
 
 from meshlib.errors import MeshError
-from meshlib.serve.grpc.built import must_be_bare, new_loop_server
-from meshlib.serve.grpc.handlers import Wrapped
+from meshlib.serve.grpc.built import must_be_bare, new_loop_server, preceding
+from meshlib.serve.grpc.guard import Guard
 from meshlib.serve.grpc.health import Health, loop_servicer, serving
 from meshlib.serve.grpc.loops import LoopInterceptor, Loops
 from meshlib.serve.grpc.rpcs import Desk
@@ -53,23 +53,27 @@ class MeshAioServer(grpc.aio.Server):
         self._services: set[str] = set()
         self._hurry, self._left = asyncio.Event(), asyncio.Event()
         self._leaving: asyncio.Task[None] | None = None
-        self._wrapped: Wrapped | None = None
-        self._server = self._made(server, loops, said)
+        self._guard: Guard | None = Guard(loops.around, self._health)
+        self._server = self._made(server, self._guard, said)
 
     def _made(
         self,
         server: grpc.aio.Server | ThreadPoolExecutor | None,
-        loops: Loops,
+        guard: Guard,
         said: dict[str, Any],
     ) -> grpc.aio.Server:
-        if not isinstance(server, grpc.aio.Server):
-            first = LoopInterceptor(self._desk, self._health)
-            return new_loop_server(server, first, self._desk.options, said)
-        if said:
-            must_be_new(said)
-        must_be_bare(server)
-        self._wrapped = Wrapped(loops.around)
-        return server
+        if isinstance(server, grpc.aio.Server):
+            if said:
+                must_be_new(said)
+            must_be_bare(server)
+            server.add_generic_rpc_handlers((guard,))
+            return server
+        if said.get("interceptors"):
+            self._guard = None
+            said = preceding(LoopInterceptor(self._desk, self._health), said)
+        else:
+            said = guard.all_of(said)
+        return new_loop_server(server, self._desk.options, said)
 
     @property
     def listening(self) -> Listening | None:
@@ -80,22 +84,18 @@ class MeshAioServer(grpc.aio.Server):
         self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]
     ) -> None:
         """As `grpc.aio.Server` does."""
-        wrapped = self._wrapped
-        if wrapped is not None:
-            generic_rpc_handlers = [_Guarded(each, wrapped) for each in generic_rpc_handlers]
-        self._server.add_generic_rpc_handlers(tuple(generic_rpc_handlers))
+        if self._guard is None:
+            self._server.add_generic_rpc_handlers(tuple(generic_rpc_handlers))
+        else:
+            self._guard.add(generic_rpc_handlers)
 
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, Handler]
     ) -> None:
         """As `grpc.aio.Server` does; the health service knows the service from now on."""
         self._services.add(service_name)
-        wrapped = self._wrapped
-        if wrapped is not None:
-            method_handlers = {
-                name: wrapped(f"/{service_name}/{name}", handler)
-                for name, handler in method_handlers.items()
-            }
+        if self._guard is not None:
+            method_handlers = self._guard.guarded(service_name, method_handlers)
         self._server.add_registered_method_handlers(service_name, dict(method_handlers))
 
     def add_mesh_port(self, address: str) -> int:
@@ -120,8 +120,6 @@ class MeshAioServer(grpc.aio.Server):
         """
         self._bind()
         self._stay.bind_edge(self._server.add_insecure_port)
-        if self._wrapped is not None:
-            self._server.add_generic_rpc_handlers((_Own(self._health),))
         if self._health.servicer is not None:
             for service in self._services:
                 await self._health.servicer.set(service, serving())
@@ -189,26 +187,3 @@ class MeshAioServer(grpc.aio.Server):
         await self._server.stop(None if self._hurry.is_set() else grace)
         await asyncio.to_thread(self._stay.leave)
         self._left.set()
-
-
-class _Guarded(grpc.GenericRpcHandler):
-    """A generic handler whose handlers are guarded."""
-
-    def __init__(self, inner: grpc.GenericRpcHandler, wrapped: Wrapped) -> None:
-        self._inner, self._wrapped = inner, wrapped
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
-        """The handler of a method."""
-        handler = self._inner.service(handler_call_details)
-        return handler and self._wrapped(handler_call_details.method, handler)
-
-
-class _Own(grpc.GenericRpcHandler):
-    """The mesh's own methods, where the application has none of that name."""
-
-    def __init__(self, health: Health) -> None:
-        self._health = health
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
-        """The handler of a method."""
-        return self._health(handler_call_details.method)

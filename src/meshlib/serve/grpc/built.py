@@ -29,32 +29,33 @@ it was let in for; each RPC on it is checked anyway."""
 
 
 def new_thread_server(
-    pool: ThreadPoolExecutor | None, first: grpc.ServerInterceptor, options: ServeOptions, said: Any
+    pool: ThreadPoolExecutor | None, options: ServeOptions, said: dict[str, Any]
 ) -> grpc.Server:
-    """A `grpc.Server` whose first interceptor is the mesh's; `said` is of `OPTIONS`."""
+    """A `grpc.Server`; `said` is of `OPTIONS`, and has what guards it."""
     pool = pool or ThreadPoolExecutor(options.threads, thread_name_prefix="meshlib-grpc")
-    return grpc.server(pool, **_with(said, first, options))
+    return grpc.server(pool, **_with(said, options))
 
 
 def new_loop_server(
-    pool: ThreadPoolExecutor | None,
-    first: grpc.aio.ServerInterceptor,
-    options: ServeOptions,
-    said: Any,
+    pool: ThreadPoolExecutor | None, options: ServeOptions, said: dict[str, Any]
 ) -> grpc.aio.Server:
     """The same for the running event loop."""
-    return grpc.aio.server(pool, **_with(said, first, options))
+    return grpc.aio.server(pool, **_with(said, options))
 
 
-def _with(said: dict[str, Any], first: Any, options: ServeOptions) -> dict[str, Any]:
+def preceding(first: object, said: dict[str, Any]) -> dict[str, Any]:
+    """What is said of a server, with an interceptor before its own."""
+    return {**said, "interceptors": (first, *said["interceptors"])}
+
+
+def _with(said: dict[str, Any], options: ServeOptions) -> dict[str, Any]:
     arguments = {
         "grpc.max_connection_age_ms": int(OLDEST_CONNECTION * 1000),
         "grpc.server_handshake_timeout_ms": int(options.limits.handshake * 1000),
         "grpc.so_reuseport": 0,  # a port in use is an error, not a share of its connections
         **dict(said.get("options") or ()),
     }
-    interceptors = (first, *(said.get("interceptors") or ()))
-    return {**said, "interceptors": interceptors, "options": tuple(arguments.items())}
+    return {**said, "options": tuple(arguments.items())}
 
 
 def intercept(server: grpc.Server, first: grpc.ServerInterceptor) -> None:

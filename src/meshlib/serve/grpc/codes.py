@@ -56,6 +56,13 @@ def status_of(code: grpc.StatusCode | int | None) -> int:
     return 200 if code is None else _STATUS[code]
 
 
+def number_of(code: grpc.StatusCode | int | None) -> str:
+    """The code as `grpc-status` has it."""
+    if isinstance(code, int):
+        return str(code)
+    return "0" if code is None else str(code.value[0])
+
+
 def code_of(refusal: Refusal) -> grpc.StatusCode:
     """What a caller is told in place of the application's answer."""
     return _CODE[refusal.status]

@@ -17,7 +17,8 @@ import grpc
 
 from meshlib.serve.admission import Refusal
 from meshlib.serve.grpc.codes import code_of
-from meshlib.serve.grpc.rpcs import Metadata, Rpc
+from meshlib.serve.grpc.metadata import Metadata
+from meshlib.serve.grpc.rpcs import Rpc
 
 if TYPE_CHECKING:
     from meshlib.model import Identity

@@ -10,12 +10,14 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from meshlib.serve.admission import Connection, Refusal
+from meshlib.serve.admission import Refusal
 from meshlib.serve.grpc.contexts import LoopContext, finish, refuse
 from meshlib.serve.grpc.handlers import Behavior, Method, Wrapped
 from meshlib.serve.grpc.health import Fallback
-from meshlib.serve.grpc.rpcs import Desk, Rpc, stripped
+from meshlib.serve.grpc.metadata import stripped
+from meshlib.serve.grpc.rpcs import Desk, Rpc
 from meshlib.serve.grpc.threads import Threads
+from meshlib.serve.limits import Gate
 
 
 class LoopInterceptor(grpc.aio.ServerInterceptor):
@@ -54,14 +56,18 @@ class Loops:
         """The same for methods of the mesh's own, which whoever is admitted may call."""
 
         async def admitted(request: Any, context: Any) -> Any:
-            await _admit(self._desk, method, context)
+            refusal = self._desk.admit(method.path, context)
+            if isinstance(refusal, Refusal):
+                raise await _refused(context, refusal)
             return await method.behavior(method.decode(request), context)
 
         return admitted
 
     def _awaiting(self, method: Method) -> Behavior:
         async def awaiting(request: Any, context: Any) -> Any:
-            connection = await _admit(self._desk, method, context)
+            connection = self._desk.admit(method.path, context)
+            if isinstance(connection, Refusal):
+                raise await _refused(context, connection)
             async with _Served(Rpc(self._desk, method.path, connection, context), context) as ours:
                 return await method.behavior(method.decode(request), ours)
 
@@ -70,7 +76,9 @@ class Loops:
     def _generating(self, method: Method) -> Behavior:
         # no generator itself: a generator that is given up ends whenever and wherever it is found
         async def generating(request: Any, context: Any) -> None:
-            connection = await _admit(self._desk, method, context)
+            connection = self._desk.admit(method.path, context)
+            if isinstance(connection, Refusal):
+                raise await _refused(context, connection)
             async with _Served(Rpc(self._desk, method.path, connection, context), context) as ours:
                 answers = method.behavior(method.decode(request), ours)
                 try:
@@ -93,7 +101,9 @@ class _Served:
     async def __aenter__(self) -> LoopContext:
         context = LoopContext(self._inner, self._rpc)
         try:
-            refusal = self._rpc.refusal() or await self._refused_a_place()
+            refusal = self._rpc.refusal()
+            if refusal is None and self._rpc.gated is not None:
+                refusal = await self._refused_a_place(self._rpc.gated)
             if refusal is not None:
                 await refuse(context, refusal)
         except BaseException as error:
@@ -104,10 +114,7 @@ class _Served:
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._end(error)
 
-    async def _refused_a_place(self) -> Refusal | None:
-        gate = self._rpc.gated
-        if gate is None:
-            return None
+    async def _refused_a_place(self, gate: Gate) -> Refusal | None:
         if gate.sensor is not None:
             gate.sensor.watch_loop()
         return self._rpc.place(gate, await gate.turned_by_all_async(self._rpc.visitor))
@@ -116,9 +123,6 @@ class _Served:
         finish(self._inner, self._rpc, error, gone=isinstance(error, asyncio.CancelledError))
 
 
-async def _admit(desk: Desk, method: Method, context: Any) -> Connection:
-    found = desk.admit(method.path, context)
-    if isinstance(found, Refusal):
-        await refuse(context, found)
-        raise AssertionError  # noqa: TRY004 - not reached: `abort` raises
-    return found
+async def _refused(context: Any, refusal: Refusal) -> AssertionError:
+    await refuse(context, refusal)
+    return AssertionError()  # not reached: `abort` raises

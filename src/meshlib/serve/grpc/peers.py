@@ -25,6 +25,8 @@ REMEMBERED = 1024
 
 _SECURITY = "transport_security_type"
 _LEAF, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
+_INSECURE = [b"insecure"]
+_NONE = (b"",)
 _END = b"-----END CERTIFICATE-----"
 _EDGE = Connection(None, edge=True)
 _NOBODY = Connection(None)
@@ -53,16 +55,20 @@ class Peers:
         Without a peer it is one that proved nothing, unless it came by the edge: if there is one,
         it is where grpcio listens without TLS.
         """
-        if list(said.get(_SECURITY, ())) == [b"insecure"]:
+        if list(said.get(_SECURITY, ())) == _INSECURE:
             return self._without_tls
-        shown = _first(said, _LEAF), _first(said, _CHAIN)
-        credentials = self._credentials.value
-        known = self._remembered(credentials)
-        found = known.get(shown)
-        if found is None:
-            found = self._checked(shown, credentials)
-            if found.peer is not None:
-                known[shown] = found
+        shown = (said.get(_LEAF) or _NONE)[0], (said.get(_CHAIN) or _NONE)[0]
+        credentials, known = self._credentials.value, self._known
+        if known is not None and known[0] is credentials:
+            found = known[1].get(shown)
+            if found is not None:
+                return found
+        return self._newly(shown, credentials)
+
+    def _newly(self, shown: tuple[bytes, bytes], credentials: Credentials) -> Connection:
+        found = self._checked(shown, credentials)
+        if found.peer is not None:
+            self._remembered(credentials)[shown] = found
         return found
 
     def _remembered(self, credentials: Credentials) -> dict[tuple[bytes, bytes], Connection]:
@@ -78,10 +84,6 @@ class Peers:
         except Untrusted as exc:
             log.info("a gRPC peer is not let in: %s", exc)
             return _NOBODY
-
-
-def _first(said: Mapping[str, Sequence[bytes]], name: str) -> bytes:
-    return next(iter(said.get(name) or ()), b"")
 
 
 def _ders(leaf: bytes, chain: bytes) -> list[bytes]:

@@ -7,19 +7,20 @@ Nothing here waits: `threads` and `loops` ask the questions in the same order, e
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from math import inf
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
+from meshlib.model import GRPC
 from meshlib.observe.events import Inbound
 from meshlib.policy import priority as priorities
+from meshlib.policy.priority import ORDINARY
 from meshlib.policy.rates import Visitor
-from meshlib.serve.admission import Admission, Connection, Head, Refusal, claims_identity
-from meshlib.serve.context import CARRIED, TOO_LATE, context_of, continues
-from meshlib.serve.grpc.codes import refusal_of, status_of
+from meshlib.serve.admission import Admission, Connection, Head, Refusal
+from meshlib.serve.context import TOO_LATE, context_of
+from meshlib.serve.grpc.codes import number_of, refusal_of, status_of
+from meshlib.serve.grpc.metadata import REMEMBERED, Metadata, as_text, read
 from meshlib.serve.grpc.peers import Peers
 from meshlib.serve.guarded import authorized
 from meshlib.serve.limits import Gate, Place
@@ -31,9 +32,6 @@ from meshlib.serve.visit import Visit, log_refusal
 if TYPE_CHECKING:
     import grpc
 
-Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
-
-_CARRIED = frozenset((*CARRIED, priorities.HEADER))
 _TOO_LATE = Refusal(504, TOO_LATE)
 _FOREVER = 1e8
 """Seconds left, from which on there is no deadline: grpcio's threads say 9e18 for none."""
@@ -81,7 +79,7 @@ class Desk:
 
     def admit(self, path: str, context: Arriving) -> Connection | Refusal:
         """Who calls, or why nothing more is done for him."""
-        connection, head = self._peers.connection(context.auth_context()), Head("2", path)
+        connection, head = self._peers.connection(context.auth_context()), _head(path)
         refusal = self._admission.refusal(head, connection)
         if refusal is None:
             return connection
@@ -104,7 +102,7 @@ class Rpc:
         "claims",
         "code",
         "connection",
-        "gate",
+        "gated",
         "inbound",
         "metadata",
         "priority",
@@ -112,29 +110,32 @@ class Rpc:
     )
 
     def __init__(self, desk: Desk, path: str, connection: Connection, context: Arriving) -> None:
-        options, said = desk.options, context.invocation_metadata() or ()
-        stranger, client = connection.peer is None, _address(context.peer())
-        carried = {name: _text(value) for name, value in said if name in _CARRIED}
+        options, stranger = desk.options, connection.peer is None
+        shown, headers, carried = read(context.invocation_metadata() or ())
         self.connection = connection
-        self.metadata = without_claims(said)
+        self.metadata = shown
         """What the application sees of the metadata."""
-        headers = {name: _text(value) for name, value in self.metadata}
-        level = carried.pop(priorities.HEADER, None)
-        self.priority = priorities.parse_priority(None if stranger else level)
-        self._request = context_of(options, carried, edge=stranger)
+        level = None if stranger else carried.get(priorities.HEADER)
+        self.priority = ORDINARY if level is None else priorities.parse_priority(level)
+        request = self._request = context_of(options, carried, edge=stranger)
         self.inbound = Inbound(
             "POST",
             path,
             headers,
             connection.identity,
-            client,
+            _address(context.peer()),
             connection.edge,
-            continued=continues(self._request),
+            continued=request.credit is not None,
+            protocol=GRPC,
         )
         self.claims, self._denied = authorized(options, connection, self.inbound, self._header)
         # grpcio ends the RPC itself when its own time is up, so anybody's word is taken for it
-        self._request.deadline = min(self._request.deadline, options.clock() + _left(context))
-        self.gate = options.gate
+        left = context.time_remaining()
+        if left is not None and left <= _FOREVER:
+            request.deadline = min(request.deadline, options.clock() + left)
+        gate = options.gate
+        self.gated: Gate | None = gate if gate is not None and gate.active else None
+        """What else is to be asked, if there is any limit."""
         self.code: grpc.StatusCode | int | None = None
         """How it went, as the handler says."""
         self.trailing: Metadata = ()
@@ -142,7 +143,7 @@ class Rpc:
         self.aborted = False
         """Whether the handler ended it, by an error that is none."""
         self._place: Place | None = None
-        self._visit = Visit(options, self.inbound, self._request)
+        self._visit = Visit(options, self.inbound, request)
         self._token = priorities.adopt(self.priority)
 
     @property
@@ -167,11 +168,6 @@ class Rpc:
         gate = self.gated
         return refusal_of(gate.turned(self.visitor, self.priority)) if gate else None
 
-    @property
-    def gated(self) -> Gate | None:
-        """What else is to be asked, if there is any limit."""
-        return self.gate if self.gate is not None and self.gate.active else None
-
     def place(self, gate: Gate, turned: Turned | None) -> Refusal | None:
         """Take a place among those that are served; `turned` is what the shared rates say."""
         place = turned or gate.place()
@@ -192,6 +188,8 @@ class Rpc:
         """Tell everybody; `error` is what escaped, `gone` whether the caller went away."""
         visit = self._visit
         visit.gone = gone
+        if not gone:
+            visit.said = {"grpc-status": number_of(self.code)}
         if self._place is not None:
             self._place.leave(0 if gone else visit.status)
         priorities.leave(self._token)
@@ -204,36 +202,17 @@ class Rpc:
         """
         asked = name.replace("_", "-")
         values = [
-            _text(value) for found, value in self.metadata if found.replace("_", "-") == asked
+            as_text(value) for found, value in self.metadata if found.replace("_", "-") == asked
         ]
         return ",".join(values) if values else None
 
 
-def without_claims(said: Metadata) -> Metadata:
-    """The metadata but for what says who is calling."""
-    claims = {name for name, _ in said if name[:1] == "x" and claims_identity(name)}
-    return tuple(pair for pair in said if pair[0] not in claims) if claims else said
+@lru_cache(maxsize=REMEMBERED)
+def _head(path: str) -> Head:
+    return Head("2", path)
 
 
-def stripped(details: grpc.HandlerCallDetails) -> grpc.HandlerCallDetails:
-    """What interceptors of the application see of an RPC, of the very class grpcio wants it in."""
-    kind: Any = type(details)
-    kept: grpc.HandlerCallDetails = kind(
-        details.method, without_claims(details.invocation_metadata or ())
-    )
-    return kept
-
-
-def _text(value: str | bytes) -> str:
-    """As it was on the wire: what is bytes here is base64 there."""
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
-
-
-def _left(context: Arriving) -> float:
-    left = context.time_remaining()
-    return inf if left is None or left > _FOREVER else left
-
-
+@lru_cache(maxsize=REMEMBERED)
 def _address(peer: str) -> tuple[str, int]:
     """Host and port of "ipv4:127.0.0.1:1234" or "ipv6:%5B::1%5D:1234"."""
     family, _, rest = unquote(peer).partition(":")

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from meshlib.errors import ConfigError, MeshError
-from meshlib.serve.grpc.built import intercept, new_thread_server
+from meshlib.serve.grpc.built import intercept, new_thread_server, preceding
+from meshlib.serve.grpc.guard import Guard
 from meshlib.serve.grpc.health import Health, serving, threads_servicer
 from meshlib.serve.grpc.rpcs import Desk
 from meshlib.serve.grpc.stay import Stay
@@ -53,14 +54,23 @@ class MeshGrpcServer(grpc.Server):
         self._services: set[str] = set()
         self._hurry, self._left = threading.Event(), threading.Event()
         self._leaving: threading.Thread | None = None
+        self._guard: Guard | None = None
+        self._server = self._made(server, said)
+
+    def _made(
+        self, server: grpc.Server | ThreadPoolExecutor | None, said: dict[str, Any]
+    ) -> grpc.Server:
+        desk = self._desk
         first = ThreadInterceptor(desk, self._health)
         if isinstance(server, grpc.Server):
             if said:
                 must_be_new(said)
             intercept(server, first)
-            self._server = server
-        else:
-            self._server = new_thread_server(server, first, desk.options, said)
+            return server
+        if said.get("interceptors"):
+            return new_thread_server(server, desk.options, preceding(first, said))
+        self._guard = Guard(Threads(desk).around, self._health)
+        return new_thread_server(server, desk.options, self._guard.all_of(said))
 
     @property
     def listening(self) -> Listening | None:
@@ -71,13 +81,18 @@ class MeshGrpcServer(grpc.Server):
         self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]
     ) -> None:
         """As `grpc.Server` does."""
-        self._server.add_generic_rpc_handlers(generic_rpc_handlers)
+        if self._guard is None:
+            self._server.add_generic_rpc_handlers(generic_rpc_handlers)
+        else:
+            self._guard.add(generic_rpc_handlers)
 
     def add_registered_method_handlers(
         self, service_name: str, method_handlers: Mapping[str, Handler]
     ) -> None:
         """As `grpc.Server` does; the health service knows the service from now on."""
         self._services.add(service_name)
+        if self._guard is not None:
+            method_handlers = self._guard.guarded(service_name, method_handlers)
         self._server.add_registered_method_handlers(service_name, method_handlers)
 
     def add_mesh_port(self, address: str) -> int:

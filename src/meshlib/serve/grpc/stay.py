@@ -44,10 +44,14 @@ class Stay:
         if self.listening is not None:
             expected = f"one port of the mesh, which is {self.listening.port}"
             raise ConfigError("port", address, expected)
-        credentials = Rotating(options.credentials).server_credentials()
-        port = bound("port", address, lambda: add(address, credentials))
+        port = self.bind_also(add, address)
         self.listening = Listening(_host(address), port)
         return port
+
+    def bind_also(self, add: Callable[[str, grpc.ServerCredentials], int], address: str) -> int:
+        """Add a port of the mesh of which nobody is told.  Raises ConfigError."""
+        credentials = Rotating(self._desk.options.credentials).server_credentials()
+        return bound("port", address, lambda: add(address, credentials))
 
     def bind_edge(self, add: Callable[[str], int]) -> None:
         """Add the edge, if there is one.  Raises ConfigError."""

@@ -9,11 +9,13 @@ from typing import Any
 
 import grpc
 
-from meshlib.serve.admission import Connection, Refusal
+from meshlib.serve.admission import Refusal
 from meshlib.serve.grpc.contexts import ThreadContext, finish, refuse
 from meshlib.serve.grpc.handlers import Behavior, Method, Wrapped
 from meshlib.serve.grpc.health import Fallback
-from meshlib.serve.grpc.rpcs import Desk, Rpc, stripped
+from meshlib.serve.grpc.metadata import stripped
+from meshlib.serve.grpc.rpcs import Desk, Rpc
+from meshlib.serve.limits import Gate
 
 log = logging.getLogger("meshlib.serve")
 
@@ -58,7 +60,9 @@ class Threads:
         """The same for methods of the mesh's own, which whoever is admitted may call."""
 
         def admitted(request: Any, context: Any, *more: Any) -> Any:
-            _admit(self._desk, method, context)
+            refusal = self._desk.admit(method.path, context)
+            if isinstance(refusal, Refusal):
+                raise _refused(context, refusal)
             return method.behavior(method.decode(request), context, *more)
 
         return _hinted(admitted, method)
@@ -113,14 +117,18 @@ class _Served:
     """One RPC in its thread.  Making it raises what grpcio's `abort` does, if it is refused."""
 
     def __init__(self, desk: Desk, method: Method, context: Any) -> None:
-        connection = _admit(desk, method, context)
+        connection = desk.admit(method.path, context)
+        if isinstance(connection, Refusal):
+            raise _refused(context, connection)
         self._inner, self._decode = context, method.decode
         self.rpc = Rpc(desk, method.path, connection, context)
         self.context = ThreadContext(context, self.rpc)
 
     def decoded(self, request: Any) -> Any:
         """The request, once it is let in."""
-        refusal = self.rpc.refusal() or self._refused_a_place()
+        refusal = self.rpc.refusal()
+        if refusal is None and self.rpc.gated is not None:
+            refusal = self._refused_a_place(self.rpc.gated)
         if refusal is not None:
             refuse(self.context, refusal)
         try:
@@ -130,10 +138,7 @@ class _Served:
             self.context.abort(grpc.StatusCode.INTERNAL, _UNDECODABLE)
             raise
 
-    def _refused_a_place(self) -> Refusal | None:
-        gate = self.rpc.gated
-        if gate is None:
-            return None
+    def _refused_a_place(self, gate: Gate) -> Refusal | None:
         if gate.sensor is not None:
             gate.sensor.watch_threads()
         return self.rpc.place(gate, gate.turned_by_all(self.rpc.visitor))
@@ -149,12 +154,9 @@ class _Served:
         return active is not None and not active()
 
 
-def _admit(desk: Desk, method: Method, context: Any) -> Connection:
-    found = desk.admit(method.path, context)
-    if isinstance(found, Refusal):
-        refuse(context, found)
-        raise AssertionError  # noqa: TRY004 - not reached: `abort` raises
-    return found
+def _refused(context: Any, refusal: Refusal) -> AssertionError:
+    refuse(context, refusal)
+    return AssertionError()  # not reached: `abort` raises
 
 
 def _hinted(guarded: Behavior, method: Method) -> Behavior:

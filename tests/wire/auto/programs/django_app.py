@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.core.management import execute_from_command_line
 from django.core.wsgi import get_wsgi_application
-from django.http import JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.urls import path
 
 if TYPE_CHECKING:
@@ -36,7 +36,12 @@ def whoami(request: HttpRequest) -> JsonResponse:
     )
 
 
-urlpatterns = [path("whoami", whoami)]
+def echo(request: HttpRequest) -> HttpResponse:
+    """What was sent."""
+    return HttpResponse(request.read())
+
+
+urlpatterns = [path("whoami", whoami), path("echo", echo)]
 application = get_wsgi_application()
 
 if __name__ == "__main__":
