@@ -37,7 +37,7 @@ from meshlib.route.table import straight
 from meshlib.runtime import AsyncRuntime, SyncRuntime, real_clock, run_sync
 from meshlib.stack.client import Destination, client_stack
 from meshlib.testing.arena import Arena
-from meshlib.testing.evil import PATIENCE, EvilServer
+from meshlib.testing.evil import PATIENCE, EvilServer, dial
 from meshlib.testing.sites import NAMES, asgi_site, gunicorn_site
 from meshlib.trust.tls import MeshContext, allow_ids, member_of
 from meshlib.watch import Watch
@@ -190,12 +190,12 @@ class Ways:
         )
 
     def socket(self, address):
-        with socket.create_connection(address, timeout=PATIENCE) as sock:
+        with dial(address) as sock:
             with self.context.wrap_socket(sock) as tls:
                 return self._spoken(tls)
 
     def lazy_socket(self, address):
-        with socket.create_connection(address, timeout=PATIENCE) as sock:
+        with dial(address) as sock:
             with self.context.wrap_socket(sock, do_handshake_on_connect=False) as tls:
                 return self._spoken(tls)
 

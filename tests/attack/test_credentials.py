@@ -10,7 +10,7 @@ import pytest
 
 from meshlib.testing.arena import Arena
 from meshlib.testing.attacks import bad, good
-from meshlib.testing.evil import GET, PATIENCE, UPGRADE, Heard, ask, careless, meet
+from meshlib.testing.evil import GET, UPGRADE, Heard, ask, careless, dial, meet
 from meshlib.testing.http2 import Http2
 
 NOBODY = Arena(0.0)
@@ -149,7 +149,7 @@ def test_good_client_in_http2(sites, arena):
     before = site.calls()
     leaf = next(good(arena)).leaf
     context = careless(arena, leaf, server_side=False, change=offer_http2)
-    with socket.create_connection(site.address, timeout=PATIENCE) as sock:
+    with dial(site.address) as sock:
         with context.wrap_socket(sock) as tls:
             http = Http2(tls)
             http.over(http.get(b"/asked"))

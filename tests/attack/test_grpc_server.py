@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from meshlib.serve.grpc.server import MeshGrpcServer
 from meshlib.serve.options import DrainConfig, ServeOptions
 from meshlib.testing.arena import Arena
 from meshlib.testing.attacks import bad, good
-from meshlib.testing.evil import PATIENCE, careless
+from meshlib.testing.evil import PATIENCE, careless, dial
 from meshlib.testing.grpc_call import HandMade
 from meshlib.trust.verify import member_of
 from meshlib.watch import Watch
@@ -141,7 +140,7 @@ def shown(arena):
 def connected(site, context):
     """A connection, or None when the handshake fails."""
     context.set_alpn_protocols(["h2"])
-    with socket.create_connection(site.address, timeout=PATIENCE) as sock:
+    with dial(site.address) as sock:
         try:
             tls = context.wrap_socket(sock, server_hostname="me")
         except OSError:
@@ -191,7 +190,7 @@ def test_no_certificate(site, arena):
 def test_plaintext(site):
     """Who speaks no TLS is not heard."""
     site.calls.clear()
-    with socket.create_connection(site.address, timeout=PATIENCE) as sock:
+    with dial(site.address) as sock:
         heard, _ = HandMade(sock).call(SAY, b"hello")
     assert {} == heard
     assert [] == site.calls

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
-from meshlib.testing.evil import PATIENCE, UPGRADE, everything
+from meshlib.testing.evil import UPGRADE
+from meshlib.testing.kept import Kept
 
 PATHS = [
     "/admin",
@@ -49,15 +48,17 @@ METHODS = ["DELETE", "delete", "Delete", "DELETE ", "\tDELETE", "DELETE\0"]
 
 @pytest.fixture(scope="session")
 def say(good_client):
-    """Send bytes as a good peer, and hear the head of the answer."""
+    """Send bytes as a good peer, on the connection it keeps to each server, and hear the answer."""
+    kept = {}
 
     def exchange(site, request):
-        with socket.create_connection(site.address, timeout=PATIENCE) as sock:
-            with good_client.wrap_socket(sock, server_hostname="me") as tls:
-                tls.sendall(request)
-                return everything(tls, b"\r\n\r\n")
+        if site not in kept:
+            kept[site] = Kept(site.address, good_client)
+        return kept[site].say(request)
 
-    return exchange
+    yield exchange
+    for each in kept.values():
+        each.close()
 
 
 @pytest.mark.parametrize("kind", ["a request", "a websocket"])
@@ -65,8 +66,8 @@ def say(good_client):
 def test_no_spelling_of_a_path_gets_in(site, say, path, kind):
     """However a forbidden path is spelled, no application hears of it."""
     start = f"GET {path} ".encode("latin-1")
-    plain = start + b"HTTP/1.1\r\nHost: me\r\nConnection: close\r\n\r\n"
-    upgrade = UPGRADE.replace(b"GET / ", start).replace(b": upgrade", b": upgrade, close")
+    plain = start + b"HTTP/1.1\r\nHost: me\r\n\r\n"
+    upgrade = UPGRADE.replace(b"GET / ", start)
     before = site.calls()
     answer = say(site, plain if kind == "a request" else upgrade)
     assert before == site.calls()
@@ -76,7 +77,7 @@ def test_no_spelling_of_a_path_gets_in(site, say, path, kind):
 @pytest.mark.parametrize("method", METHODS)
 def test_no_spelling_of_a_method_gets_in(site, say, method):
     """Applications that read a method in capitals are given it in capitals, as the rules are."""
-    request = f"{method} /asked HTTP/1.1\r\nHost: me\r\nConnection: close\r\n\r\n"
+    request = f"{method} /asked HTTP/1.1\r\nHost: me\r\n\r\n"
     before = site.calls()
     answer = say(site, request.encode())
     assert before == site.calls()
@@ -86,5 +87,5 @@ def test_no_spelling_of_a_method_gets_in(site, say, method):
 def test_what_is_allowed_gets_in(site, say):
     """The control: the rules are about nothing else."""
     for path in "/adm", "/x/admin", "/100%25":
-        request = f"GET {path} HTTP/1.1\r\nHost: me\r\nConnection: close\r\n\r\n"
+        request = f"GET {path} HTTP/1.1\r\nHost: me\r\n\r\n"
         assert b"HTTP/1.1 200" == say(site, request.encode())[:12]

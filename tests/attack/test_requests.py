@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 from contextlib import closing
 
 import pytest
 
-from meshlib.testing.evil import PATIENCE, UPGRADE, everything
+from meshlib.testing.evil import UPGRADE, dial, everything
 from meshlib.testing.sites import NAMES
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: me\r\n\r\n"
@@ -24,7 +23,7 @@ def exchange(good_client):
     """Send bytes as a good peer, and hear all that is said before the server closes."""
 
     def send(site, request, until=b""):
-        with socket.create_connection(site.address, timeout=PATIENCE) as sock:
+        with dial(site.address) as sock:
             with good_client.wrap_socket(sock, server_hostname="me") as tls:
                 tls.sendall(request)
                 return everything(tls, until)
@@ -98,7 +97,7 @@ def test_trailers_that_come_late_are_no_headers(site, good_client):
     """What follows a body is no part of the head that was checked and authorized before it."""
     head = b"POST /late HTTP/1.1\r\nHost: me\r\nConnection: close\r\n"
     head += b"Transfer-Encoding: chunked\r\n\r\n"
-    with socket.create_connection(site.address, timeout=PATIENCE) as sock:
+    with dial(site.address) as sock:
         with good_client.wrap_socket(sock, server_hostname="me") as tls:
             tls.sendall(head + b"1\r\nx\r\n")
             while "/late" not in site.calls():

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
-from socket import create_connection, socket
+from socket import socket
 from typing import Any
 
 import meshlib
@@ -35,7 +35,7 @@ from meshlib.serve.authorize import Authorization
 from meshlib.serve.options import DrainConfig, Listening, ServeOptions
 from meshlib.testing.arena import Arena
 from meshlib.testing.carried import carried, carry
-from meshlib.testing.evil import PATIENCE
+from meshlib.testing.evil import PATIENCE, dial
 from meshlib.trust.bundle import Credentials
 from meshlib.trust.intention import Intention, IntentionSet
 from meshlib.trust.permission import Permission
@@ -67,7 +67,7 @@ class Site:
     def connect(self) -> HTTPConnection:
         """A kept-alive connection of the good peer; closed by the server, it stays closed."""
         connection = HTTPConnection("me")
-        sock = create_connection(self.address, timeout=PATIENCE)
+        sock = dial(self.address)
         connection.sock = self._client.wrap_socket(sock, server_hostname="me")
         connection.auto_open = 0
         return connection
