@@ -25,7 +25,15 @@ def window() -> dict[str, object]:
 def item(name: str) -> tuple[dict[str, object], int]:
     """One of them, as the stock has it."""
     answer = stock.get(f"{STOCK}/items/{name}", timeout=5)
+    if answer.status_code != requests.codes.not_found:
+        answer.raise_for_status()
     return answer.json(), answer.status_code
+
+
+@app.errorhandler(requests.RequestException)
+def dark(error: requests.RequestException) -> tuple[dict[str, object], int]:
+    """The stock is away, or will not tell."""
+    return {"open": False, "why": str(error)}, 502
 
 
 if __name__ == "__main__":

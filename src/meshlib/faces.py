@@ -107,6 +107,9 @@ class Faces(ABC):
         `idempotent` names methods that may be carried out twice, `/package.Service/Method`: they
         are tried again, and hedged, as a GET is.  Raises ConfigError, at the first RPC.
         """
+        from meshlib.adapters.grpc.needed import check_installed
+
+        check_installed()
         from meshlib.adapters.grpc.open_sync import open_channel
 
         return open_channel(
@@ -123,6 +126,9 @@ class Faces(ABC):
         idempotent: Collection[str] = (),
     ) -> grpc.aio.Channel:
         """The same as a `grpc.aio.Channel`.  It may be used in several event loops."""
+        from meshlib.adapters.grpc.needed import check_installed
+
+        check_installed()
         from meshlib.adapters.grpc.open_aio import open_channel
 
         return open_channel(

@@ -141,6 +141,9 @@ class Hosting(ABC):
         and of `meshlib.serve.options.ServeOptions` (drain, ...); `edge` as in `run`.
         Raises ConfigError, MeshError for a grpcio in which a server cannot be guarded.
         """
+        from meshlib.adapters.grpc.needed import check_installed
+
+        check_installed()
         from meshlib.serve.grpc.built import OPTIONS
         from meshlib.serve.grpc.server import MeshGrpcServer
 
@@ -162,6 +165,9 @@ class Hosting(ABC):
         A server that exists must have neither handlers nor interceptors yet: they are out of reach
         there.  The pool is for handlers that are no coroutines.
         """
+        from meshlib.adapters.grpc.needed import check_installed
+
+        check_installed()
         from meshlib.serve.grpc.aio_server import MeshAioServer
         from meshlib.serve.grpc.built import OPTIONS
 

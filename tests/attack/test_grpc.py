@@ -1,4 +1,4 @@
-"""Bad credentials against the gRPC clients, whose TLS is the pump's."""
+"""Bad credentials against the gRPC clients: unary RPCs are spoken here, others go by the pump."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECRET = b"only for peer"
 
 @pytest.fixture(scope="module")
 def grpc_trust(ways):
-    """What the pump's connections are made with."""
+    """What their connections are made with."""
     peers = ways.trust._peers
     return ClientTrust(ways.trust._credentials, peers, alpn=("h2",))
 
@@ -44,8 +44,14 @@ def parts_at(grpc_trust, destination_of):
     return parts
 
 
+@pytest.fixture(params=[(), (("grpc.keepalive_time_ms", 60_000),)], ids=["direct", "pump"])
+def options(request):
+    """A channel without options, and one with what only grpcio understands."""
+    return request.param
+
+
 @pytest.fixture
-def call_sync(parts_at, ways):
+def call_sync(parts_at, ways, options):
     """Call over a `grpc.Channel`."""
 
     def call(address):
@@ -55,14 +61,14 @@ def call_sync(parts_at, ways):
             runtime = SyncRuntime(rng=random.Random(1), aside=ways.aside)
             return parts.stack(service, engine(parts), runtime, StallMeter())
 
-        with open_sync(over, "peer", (), None, ()) as channel:
+        with open_sync(over, "peer", options, None, ()) as channel:
             return channel.unary_unary("/p.P/Secret")(SECRET, timeout=20)
 
     return call
 
 
 @pytest.fixture
-def call_aio(parts_at, ways):
+def call_aio(parts_at, ways, options):
     """Call over a `grpc.aio.Channel`."""
 
     def call(address):
@@ -73,7 +79,7 @@ def call_aio(parts_at, ways):
             return parts.stack(service, engine(parts), runtime, StallMeter())
 
         async def main():
-            async with open_aio(over, "peer", (), None, (), ()) as channel:
+            async with open_aio(over, "peer", options, None, (), ()) as channel:
                 return await channel.unary_unary("/p.P/Secret")(SECRET, timeout=20)
 
         return ways.loops["asyncio"].run(main())
@@ -82,7 +88,7 @@ def call_aio(parts_at, ways):
 
 
 @pytest.fixture(params=["call_sync", "call_aio"], ids=["sync", "aio"])
-def call_grpc(request):
+def call_grpc(request, options):
     """Each in turn."""
     return request.getfixturevalue(request.param)
 

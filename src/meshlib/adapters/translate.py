@@ -31,7 +31,8 @@ class Translator:
         """The same error, as one that users of the library catch too."""
         table = self._timed_out if getattr(error, "timed_out", False) else self._plain
         kind = table[type(error)]
-        twin = kind.__new__(kind, *error.args)
+        theirs: Any = kind.__bases__[1]  # a ValueError of ours has no room for an OSError of theirs
+        twin: Exception = theirs.__new__(kind, *error.args)
         twin.args = error.args  # an OSError has lost them
         twin.__dict__.update(self._attributes, **error.__dict__)
         return twin

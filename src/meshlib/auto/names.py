@@ -69,25 +69,28 @@ class Names:
         return None
 
 
-def parse(text: str) -> dict[tuple[str, int], str]:
-    """Read `HOST:PORT=SERVICE,...`; IPv6 addresses stand in brackets.  Raises ConfigError."""
+def parse(text: str, path: str = VARIABLE) -> dict[tuple[str, int], str]:
+    """Read `HOST:PORT=SERVICE,...`; IPv6 addresses stand in brackets.
+
+    `path` is where it was said.  Raises ConfigError.
+    """
     addresses: dict[tuple[str, int], str] = {}
     for each in filter(None, map(str.strip, text.split(","))):
-        where, service = _entry(each)
+        where, service = _entry(each, path)
         if addresses.setdefault(where, service) != service:
             other = addresses[where] or "no service"
-            raise ConfigError(VARIABLE, each, f"one meaning an address, and it means {other} too")
+            raise ConfigError(path, each, f"one meaning an address, and it means {other} too")
     return addresses
 
 
-def _entry(text: str) -> tuple[tuple[str, int], str]:
+def _entry(text: str, path: str) -> tuple[tuple[str, int], str]:
     address, equals, service = text.partition("=")
     match = _ADDRESS.fullmatch(address.strip())
     port = int(match[2]) if match else 0
     if match is None or not equals or not 0 < port < 65536:
-        raise ConfigError(VARIABLE, text, FORM)
+        raise ConfigError(path, text, FORM)
     if not _SERVICE.fullmatch(service.strip()):
-        raise ConfigError(VARIABLE, text, "a service of letters, digits, '.', '_' and '-'")
+        raise ConfigError(path, text, "a service of letters, digits, '.', '_' and '-'")
     return (_host(match[1]), port), service.strip()
 
 

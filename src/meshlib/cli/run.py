@@ -85,6 +85,7 @@ def _upstreams(upstreams: tuple[str, ...]) -> str | None:
         return None
     from meshlib.auto.names import VARIABLE, parse
 
+    parse(",".join(upstreams), "--upstream")
     text = ",".join((*upstreams, *filter(None, [os.environ.get(VARIABLE)])))
     parse(text)
     return text

@@ -161,7 +161,7 @@ def _nothing_to_pick(upstream: Upstream, target: Target) -> CallError:
             return NoRoute(
                 f"there is no service {target.service!r} in the mesh",
                 why=f"the registry knows: {', '.join(known) or 'no service at all'}",
-                hint="check the name; hosts outside of the mesh need a client of their own",
+                hint="check the name, also in --upstream; other hosts need a client of their own",
             )
         case Bound(snapshot) if snapshot.endpoints and _strict(upstream):
             why = f"its session is strict, and leads to none of {len(snapshot.endpoints)} endpoints"

@@ -150,6 +150,16 @@ def test_a_waiting_call_that_is_cancelled_is_never_sent(connection):
     assert connection.quiet
 
 
+def test_a_call_that_is_cancelled_before_it_begins_is_never_sent(connection):
+    """Another thread may be that quick."""
+    server, call = Server(), exchange()
+    connection.cancel(call)
+    connection.begin(call)
+    server.take(connection)
+    assert {} == server.headers
+    assert connection.quiet
+
+
 def test_an_early_answer_ends_the_upload(connection):
     """What the server has no use for is not sent."""
     server, call = Server(INITIAL_WINDOW_SIZE=10), exchange(b"x" * 1000)

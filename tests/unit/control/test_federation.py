@@ -60,6 +60,14 @@ def test_what_is_there_is_trusted_and_what_is_gone_is_not(world):
     assert [] == world.events
 
 
+def test_other_files_are_no_bundles(world):
+    """Neither what an editor leaves behind nor what is hidden is trusted for anybody."""
+    for name in "partner.org.pem.bak", "partner.org", ".partner.org.pem":
+        world.put(name, pem(PARTNER))
+    assert [{}, {}] == [world.look(), world.look()]
+    assert [] == world.events
+
+
 def test_no_folder(world):
     """Is the same as an empty one."""
     world.put("partner.org.pem", pem(PARTNER))

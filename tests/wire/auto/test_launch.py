@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,8 @@ def test_a_signal_to_all_of_them_reaches_the_program_once(home, send):
         for number in signal.SIGTERM, signal.SIGHUP, signal.SIGTERM:
             send(program.process, number)
             assert f"{signal.Signals(number).name}\n" == lines.readline()
+            program.process.send_signal(signal.SIGINT)  # handed on when the one before is settled
+            assert "SIGINT\n" == lines.readline()
         program.process.send_signal(signal.SIGWINCH)  # handed on after all that came before it
         assert 0 == program.wait()
         assert "" == program.said
@@ -255,6 +258,9 @@ def test_ctrl_z_and_ctrl_c_at_a_terminal(home):
     if not pid:
         program = [*RUN, "--service", "tried", "--", PYTHON, "-c", COUNTS]
         os.execv(PYTHON, [PYTHON, "-c", SHELL, *program])
+    modes = termios.tcgetattr(terminal)
+    modes[3] |= termios.NOFLSH  # else the key throws away what was written meanwhile
+    termios.tcsetattr(terminal, termios.TCSANOW, modes)
     until(terminal, rb"ready")
     os.write(terminal, b"\x1a")
     launcher = int(until(terminal, rb"went on: (\d+)\r")[1])
@@ -319,7 +325,7 @@ def test_processes_that_are_left_behind(home, closed):
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        (("--upstream", "backend"), "MESHLIB_UPSTREAM_ADDRESSES: 'backend' is not usable"),
+        (("--upstream", "backend"), "--upstream: 'backend' is not usable"),
         (("--upstream", "h:1=a", "--upstream", "h:1=b"), "it means a too"),
         (("--edge", "8080"), "--edge: '8080' is not usable"),
     ],

@@ -179,7 +179,7 @@ def test_intentions_hold_for_it(meshed):
     """Who may not call is told so, whatever library it calls with; the others go on."""
     run = [sys.executable, "-m", "meshlib"]
     subprocess.run([*run, "deny", "stock", "prices"], check=True, capture_output=True)
-    assert 500 == get(meshed.edge, "/items/lamp")[0]
+    assert 502 == get(meshed.edge, "/items/lamp")[0]
     assert 200 == get(meshed.edge, "/")[0]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -63,3 +65,12 @@ def test_interim_answers_without_end(worlds, library, told):
     told("/interim", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100, None)
     with pytest.raises(Exception, match=r"(?s)broke off"):
         library.ask(worlds[1], "POST", "/interim", data=b"x")
+
+
+@pytest.mark.parametrize("case", ["nothing", "half-a-head", "no-http", "bad-chunk", "short-body"])
+def test_nothing_is_left_of_a_broken_connection(worlds, library, told, case):
+    """Its socket is closed with the error, and not when memory is cleaned up."""
+    told(f"/left-{case}", *BROKEN[case])
+    with pytest.raises(Exception, match="broke off"):
+        library.ask(worlds[1], "POST", f"/left-{case}", data=b"x")
+    gc.collect()  # what it finds open it says, and warnings are errors here

@@ -83,19 +83,21 @@ class Connection:
         return not (self._streams or self._queue)
 
     def begin(self, exchange: Exchange) -> None:
-        """Send a call, as far as the peer lets us."""
+        """Send a call, as far as the peer lets us; one that was cancelled before is not sent."""
+        if exchange.done:
+            return
         if len(self._streams) < self._most and not self._queue:
             self._send(exchange)
         else:
             self._queue.append(exchange)
 
     def cancel(self, exchange: Exchange) -> None:
-        """Want the answer no more."""
+        """Want the answer no more, whether it was begun or not."""
         if exchange.done:
             return
         if exchange.stream:
             self._reset(exchange, Code.CANCEL)
-        else:
+        elif exchange in self._queue:
             self._queue.remove(exchange)
         exchange.done = True
 
