@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import queue
+from collections import defaultdict
 
 
 class Bare:
@@ -16,6 +17,8 @@ class Bare:
     def __init__(self):
         self.seen = queue.Queue()
         """What has happened, for the test to wait on."""
+        self.ends = defaultdict(queue.Queue)
+        """Code and reason of the end of a websocket, by its query."""
         self.go = asyncio.Event()
         """What an answer may wait for; set by `/go`."""
 
@@ -63,7 +66,8 @@ class Bare:
                 message = "on purpose"
                 raise RuntimeError(message)
             await send({**message, "type": "websocket.send"})
-        self.seen.put([message["code"], message.get("reason")])
+        name = scope["query_string"].decode()
+        self.ends[name].put([message["code"], message.get("reason")])
         return None
 
     async def do_scope(self, scope, receive, send):

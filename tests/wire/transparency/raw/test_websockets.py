@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 FIN = 0x80
+NAMES = itertools.count()
+"""One for each websocket: what another's end was is heard late, or never asked for."""
 UNTOLD = 1006
 """What hypercorn tells of every end."""
 HEAD = (
@@ -41,10 +45,10 @@ def talk(pair, read_until, rest_of, without_ours):
     """
 
     def ask(path, *frames, head=b"", until=b"\r\n\r\n", ended=True):
-        worlds = []
+        worlds, name = [], b"%d" % next(NAMES)
         for place in pair:
             with place.connect() as sock:
-                sock.sendall(b"GET " + path + HEAD + head + b"\r\n")
+                sock.sendall(b"GET " + path + b"?" + name + HEAD + head + b"\r\n")
                 said = read_until(sock, b"\r\n\r\n")  # before that no frame may be sent
                 for each in frames[:-1]:
                     sock.sendall(each)
@@ -53,7 +57,7 @@ def talk(pair, read_until, rest_of, without_ours):
                 for each in frames[-1:]:
                     sock.sendall(each)
                 said += rest_of(sock)
-            heard = place.app.seen.get(timeout=9) if ended else None
+            heard = place.app.ends[name.decode()].get(timeout=9) if ended else None
             worlds.append((without_ours(said), heard))
         plain, mesh = worlds
         assert plain == mesh
@@ -152,9 +156,9 @@ def test_a_peer_that_vanishes(pair, read_until):
     heard = []
     for place in pair:
         with place.connect() as sock:
-            sock.sendall(b"GET /echo" + HEAD + b"\r\n")
+            sock.sendall(b"GET /echo?vanish" + HEAD + b"\r\n")
             read_until(sock, b"\r\n\r\n")
-        heard.append(place.app.seen.get(timeout=9))
+        heard.append(place.app.ends["vanish"].get(timeout=9))
     plain, mesh = heard
     assert plain == mesh
 
