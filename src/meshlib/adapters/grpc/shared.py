@@ -54,8 +54,14 @@ class Shared(ABC):
             self._users += taken
             return taken
 
+    def hold(self) -> bool:
+        """Count somebody who needs it whole for a moment; False: it is closed."""
+        with self._counting:
+            self._users += not self._finished
+            return not self._finished
+
     def leave(self, _: BaseException | None = None) -> None:
-        """A call has ended."""
+        """A call has ended, or that moment."""
         with self._counting:
             self._users -= 1
         if self._retired:

@@ -11,8 +11,8 @@ import contextlib
 import socket
 import ssl
 
-_PIECE = 256 * 1024
-"""Bytes read at a time."""
+_PIECE = 64 * 1024
+"""Bytes read at a time; for more of them the allocator asks the kernel, each time."""
 _LATER = (BlockingIOError, InterruptedError)
 _WRONG_PROTOCOL = "http/1.1"
 
@@ -74,12 +74,9 @@ class Tunnel:
         return True
 
     def send(self, data: bytes | bytearray) -> None:
-        """Send, or keep what the socket does not take now."""
-        self.tls.write(data)
-        self._push()
-
-    def push(self) -> None:
-        """Send what was kept, as far as the socket takes it."""
+        """Send, with what was kept; keep what the socket does not take now."""
+        if data:
+            self.tls.write(data)
         self._push()
 
     def receive(self) -> bytes:

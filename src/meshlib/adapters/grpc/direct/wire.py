@@ -9,6 +9,9 @@ from meshlib.adapters.grpc.direct.errors import BrokenProtocol
 from meshlib.adapters.grpc.direct.tunnel import Tunnel
 from meshlib.adapters.grpc.shared import Shared
 
+FATAL = (BrokenProtocol, EOFError, OSError)
+"""What ends a connection."""
+
 
 class Wire(Shared):
     """Its `_` methods are for one thread at a time."""
@@ -42,30 +45,14 @@ class Wire(Shared):
         self._connection.goodbye = True
         self._tunnel.close()
 
-    def _receive(self) -> None:
-        """Take what has come, and send what that allows to be sent."""
-        try:
-            data = self._tunnel.receive()
-            if data:
-                self._connection.feed(data)
-            self._flush()
-        except BrokenProtocol as exc:
+    def _broken(self, error: BaseException) -> None:
+        """What one of `FATAL` means for the calls."""
+        if isinstance(error, BrokenProtocol):
             with contextlib.suppress(OSError):
-                self._tunnel.send(self._connection.farewell(exc.code))
-            self._end(exc)
-        except EOFError:
-            self._end(ConnectionResetError("the peer closed the connection"))
-        except OSError as exc:
-            self._end(exc)
-
-    def _flush(self) -> None:
-        """Send, as far as the socket takes it.  Raises OSError."""
-        out = self._connection.out
-        if out:
-            self._tunnel.send(out)
-            out.clear()
-        elif self._tunnel.unsent:
-            self._tunnel.push()
+                self._tunnel.send(self._connection.farewell(error.code))
+        elif isinstance(error, EOFError):
+            error = ConnectionResetError("the peer closed the connection")
+        self._end(error)
 
     def _end(self, error: BaseException) -> None:
         if not self.ended:

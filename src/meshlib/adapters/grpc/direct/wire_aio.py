@@ -8,7 +8,7 @@ from functools import partial
 from meshlib.adapters.grpc.direct.errors import NeverTaken
 from meshlib.adapters.grpc.direct.exchange import Exchange
 from meshlib.adapters.grpc.direct.tunnel import Tunnel
-from meshlib.adapters.grpc.direct.wire import Wire
+from meshlib.adapters.grpc.direct.wire import FATAL, Wire
 
 
 class AioWire(Wire):
@@ -79,8 +79,13 @@ class AioWire(Wire):
         super()._end(error)
 
     def _on_readable(self) -> None:
-        self._receive()
-        self._watch()
+        try:
+            data = self._tunnel.receive()
+            if data:
+                self._connection.feed(data)
+        except FATAL as exc:
+            self._broken(exc)
+        self._send()
 
     def _send_soon(self) -> None:
         """Send what all calls of this turn of the loop say, at its end."""
@@ -89,13 +94,14 @@ class AioWire(Wire):
             self._loop.call_soon(self._send)
 
     def _send(self) -> None:
+        """Send, as far as the socket takes it."""
         self._soon = False
-        if self.ended:
-            return
-        try:
-            self._flush()
-        except OSError as exc:
-            self._end(exc)
+        if not self.ended and (self._connection.out or self._tunnel.unsent):
+            try:
+                self._tunnel.send(self._connection.out)
+            except OSError as exc:
+                self._end(exc)
+            self._connection.out.clear()
         self._watch()
 
     def _watch(self) -> None:
