@@ -92,4 +92,6 @@ class Passthrough:
         carried = NO_HEADERS
         if not _NAMES.isdisjoint(headers):
             carried = {name: headers[name] for name in CARRIED if name in headers}
+        elif not _incoming.get():
+            return _LEAVE  # nothing to remember, and nothing to hide
         return _Served(_incoming.set(carried))

@@ -37,14 +37,15 @@ def priority(level: int) -> Iterator[None]:
         _current.reset(token)
 
 
-def adopt(level: int) -> Token[int]:
+def adopt(level: int) -> Token[int] | None:
     """Serve at this priority until `leave` is called with the token, in the same context."""
-    return _current.set(level)
+    return None if _current.get() == level else _current.set(level)
 
 
-def leave(token: Token[int]) -> None:
+def leave(token: Token[int] | None) -> None:
     """Be as urgent as before."""
-    _current.reset(token)
+    if token is not None:
+        _current.reset(token)
 
 
 def parse_priority(text: str | None) -> int:

@@ -34,7 +34,7 @@ _CLAIM = re.compile(
 class Connection:
     """What is known of a connection from the connection itself, whatever is said on it."""
 
-    __slots__ = ("edge", "identity", "peer", "plaintext")
+    __slots__ = ("edge", "identity", "let_in", "peer", "plaintext")
 
     def __init__(self, peer: Peer | None, *, edge: bool = False, plaintext: bool = False) -> None:
         self.peer = peer
@@ -42,6 +42,8 @@ class Connection:
         self.plaintext = plaintext
         """Whether it came without TLS where the mesh's own connections come."""
         self.identity: Identity | None = peer.identity if peer else None
+        self.let_in: object = None
+        """Under which rules all of its requests are (see `serve.authorize`); None: not known."""
 
 
 class Head(NamedTuple):
@@ -90,8 +92,10 @@ class Admission:
         `connection` is None when the server does not know it: it is not one of ours.
         """
         flaw = flaw_of(head)
-        if flaw:
-            return Refusal(400, flaw)
+        return Refusal(400, flaw) if flaw else self.distrust(connection)
+
+    def distrust(self, connection: Connection | None) -> Refusal | None:
+        """Why nobody on this connection is admitted; None when everybody is."""
         if connection is not None and connection.edge:
             return None
         if connection is None or connection.peer is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
 
 from meshlib.config import ServingConfig
 from meshlib.model import Identity
@@ -35,6 +36,16 @@ REMEMBERED = 1024
 """Pairs of caller and rule that were logged; beyond them logging begins anew."""
 
 
+class _Era(NamedTuple):
+    """What decides about callers, as long as none of it is replaced."""
+
+    intentions: IntentionSet
+    config: ServingConfig
+    credentials: Credentials
+    around: str
+    """What the ids of services of ours begin with."""
+
+
 class Authorization:
     """Decides by the intentions known now, and tells of every denial.
 
@@ -43,14 +54,13 @@ class Authorization:
     """
 
     __slots__ = (
-        "_around",
         "_config",
         "_credentials",
+        "_era",
         "_intentions",
         "_listener",
         "_logged",
         "_observed",
-        "_ours",
         "_service",
     )
 
@@ -66,7 +76,7 @@ class Authorization:
         self._service, self._intentions, self._config = service, intentions, config
         self._credentials, self._listener = credentials, listener
         self._observed = observed
-        self._ours = self._around = ""
+        self._era: _Era | None = None
         self._logged: set[tuple[str, str, bool]] = set()
 
     def refusal(
@@ -81,13 +91,15 @@ class Authorization:
         `header` gives the value of a header by its lower-case name, all of one name joined;
         `claims` is what tokens of the end user say.
         """
-        if connection.edge:
+        era = self._now()
+        if connection.edge or connection.let_in is era:
             return None
-        intentions = self._intentions.value
-        source = self._source(connection.identity, intentions)
-        enforced = self._config.value.authorization == "enforce"
+        intentions = era.intentions
+        source = _source(connection.identity, era)
+        enforced = era.config.authorization == "enforce"
         settled = intentions.settled(source)
         if enforced and settled is not None and settled.allowed:
+            connection.let_in = era
             return None
         request = Request(inbound.method, plain_path(inbound.path), header, claims)
         decision = settled or intentions.decide(source, request)
@@ -100,18 +112,18 @@ class Authorization:
             return None
         return MISSING if decision.tokenless else DENIED
 
-    def _source(self, identity: Identity | None, intentions: IntentionSet) -> str:
-        """The caller's service or, if intentions name that, its id.
-
-        It is "" for one of elsewhere, and for one that has proven nothing.
-        """
-        if identity is None:
-            return ""
-        own = self._credentials.value.leaf.spiffe_id
-        if own is not self._ours:
-            self._ours, self._around = own, surroundings(own)
-        ours = identity.spiffe_id.startswith(self._around)
-        return intentions.known_as(identity.spiffe_id, identity.service if ours else "")
+    def _now(self) -> _Era:
+        intentions, config = self._intentions.value, self._config.value
+        credentials, era = self._credentials.value, self._era
+        if (
+            era is None
+            or era.intentions is not intentions
+            or era.config is not config
+            or era.credentials is not credentials
+        ):
+            around = surroundings(credentials.leaf.spiffe_id)
+            era = self._era = _Era(intentions, config, credentials, around)
+        return era
 
     def _tell(self, inbound: Inbound, decision: Decision, *, enforced: bool) -> None:
         self._listener.request_denied(self._service, inbound, decision.rule, enforced=enforced)
@@ -129,3 +141,14 @@ class Authorization:
             key[0],
             decision.reason,
         )
+
+
+def _source(identity: Identity | None, era: _Era) -> str:
+    """The caller's service or, if intentions name that, its id.
+
+    It is "" for one of elsewhere, and for one that has proven nothing.
+    """
+    if identity is None:
+        return ""
+    ours = identity.spiffe_id.startswith(era.around)
+    return era.intentions.known_as(identity.spiffe_id, identity.service if ours else "")

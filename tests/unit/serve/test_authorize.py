@@ -154,6 +154,23 @@ def test_the_next_request_follows_a_change(ask, intentions):
     assert 403 == ask()[0]
 
 
+def test_who_was_let_in_is_looked_at_again(ask, intentions, serving, options, denials):
+    """What is remembered of a connection is forgotten with anything that decided it."""
+    intentions.set(of(Intention("frontend", "backend", allow=True), allow=False))
+    assert [200, 200] == [ask()[0], ask()[0]]
+    ours = options.credentials.value
+    moved = dataclasses.replace(ours.leaf, spiffe_id="spiffe://elsewhere.org/svc/backend")
+    options.credentials.set(dataclasses.replace(ours, leaf=moved))
+    assert 403 == ask()[0]
+    options.credentials.set(ours)
+    assert 200 == ask()[0]
+    intentions.set(looking(ADMIN))
+    assert [200, 403] == [ask()[0], ask("/admin")[0]]
+    serving.set(ServingConfig(authorization="audit"))
+    assert 200 == ask("/admin")[0]
+    assert [True, True, False] == [enforced for *_, enforced in denials.heard]
+
+
 def test_permissions_look_at_the_request(ask, intentions):
     """Path as applications read it, and all headers of one name, with `_` for `-` as well."""
     intentions.set(looking(ADMIN))

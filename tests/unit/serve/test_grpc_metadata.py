@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from meshlib.policy import priority
+from meshlib.serve.admission import claims_identity
+from meshlib.serve.context import CARRIED
 from meshlib.serve.grpc import metadata
-from meshlib.serve.grpc.metadata import read, stripped, without_claims
+from meshlib.serve.grpc.metadata import as_text, read, stripped, without_claims
 
 SAID = (
     ("user-agent", "grpc"),
@@ -64,10 +69,27 @@ def test_claims_are_removed_each_time(name):
 
 
 def test_callers_do_not_fill_the_memory():
-    """Names that callers make up are forgotten again, and long ones are not kept at all."""
-    kinds = metadata._Kinds()
+    """Names that callers make up are forgotten again; many and long ones are not kept at all."""
+    shapes = metadata._Shapes()
     for number in range(3 * metadata.REMEMBERED):
-        assert 0 == kinds[f"name-{number}"]
-        assert 0 == kinds["n" * (metadata.LONGEST_REMEMBERED + 1 + number % 9)]
-    assert len(kinds) <= metadata.REMEMBERED
-    assert all(len(name) <= metadata.LONGEST_REMEMBERED for name in kinds)
+        assert shapes[("user-agent", f"name-{number}")].shown is None
+        assert shapes["n" * (metadata.LONGEST_NAME + 1 + number % 9), "a"].shown is None
+        assert shapes[("n",) * (metadata.MOST_NAMES + 1 + number % 9)].shown is None
+    assert 0 < len(shapes) <= metadata.REMEMBERED
+    assert all(len(names) <= metadata.MOST_NAMES for names in shapes)
+    assert all(len(name) <= metadata.LONGEST_NAME for names in shapes for name in names)
+
+
+NAMES = st.sampled_from([*(name for name, _ in SAID), "x-mesh-retry-credit", "a", "b-bin"])
+
+
+@given(st.lists(st.tuples(NAMES, st.binary(max_size=3))))
+def test_each_name_by_itself(pairs):
+    """Whatever comes together, claims are hidden, and what is meant for the mesh is told it."""
+    said = tuple((name, value if name.endswith("-bin") else value.hex()) for name, value in pairs)
+    shown, headers, carried = read(said)
+    kept = [pair for pair in said if not claims_identity(pair[0])]
+    assert kept == list(shown) == list(without_claims(said))
+    assert {name: as_text(value) for name, value in kept} == headers
+    meant = (*CARRIED, priority.HEADER)
+    assert {name: value for name, value in said if name in meant} == carried

@@ -12,12 +12,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
 
 from meshlib.errors import ConfigError, MeshError
+from meshlib.serve.grpc.crew import crew_of
 from meshlib.serve.options import ServeOptions
 
 OPTIONS = ("handlers", "interceptors", "options", "maximum_concurrent_rpcs", "compression")
@@ -33,7 +34,7 @@ def new_thread_server(
 ) -> grpc.Server:
     """A `grpc.Server`; `said` is of `OPTIONS`, and has what guards it."""
     pool = pool or ThreadPoolExecutor(options.threads, thread_name_prefix="meshlib-grpc")
-    return grpc.server(pool, **_with(said, options))
+    return grpc.server(cast("ThreadPoolExecutor", crew_of(pool, said)), **_with(said, options))
 
 
 def new_loop_server(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 
 from meshlib.policy import priority as priorities
 from meshlib.serve.admission import claims_identity
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 REMEMBERED = 1024
-"""Names whose kind is kept ..."""
-LONGEST_REMEMBERED = 64
-"""... of no more characters than this: callers make up names as they like."""
+"""Combinations of names that are kept ..."""
+MOST_NAMES, LONGEST_NAME = 24, 48
+"""... if they are no more, and none of them is longer: callers make up names as they like."""
 
 _CARRIED = frozenset((*CARRIED, priorities.HEADER))
-_CLAIM: Final = 1
-_TAKEN: Final = 2
+_BINARY: Final = "-bin"
+
+_Pair: TypeAlias = tuple[str, str | bytes]
+_Picked: TypeAlias = Callable[[Sequence[_Pair]], tuple[_Pair, ...]]
 
 
 class Said(NamedTuple):
@@ -36,43 +39,44 @@ class Said(NamedTuple):
     """What is meant for the mesh."""
 
 
-class _Kinds(dict[str, int]):
-    """What a name is to the mesh: bits, none of them for most names."""
+class _Shape(NamedTuple):
+    """What follows from the names alone, which are the same from one RPC to the next."""
 
-    def __missing__(self, name: str) -> int:
-        claim = _CLAIM if name[:1] == "x" and claims_identity(name) else 0
-        kind = claim | (_TAKEN if name in _CARRIED else 0)
-        if len(name) <= LONGEST_REMEMBERED:
+    shown: _Picked | None
+    """None: all of it."""
+    carried: _Picked
+    binary: bool
+    """Whether there are values that are no text."""
+
+
+class _Shapes(dict[tuple[str, ...], _Shape]):
+    """Those met lately."""
+
+    def __missing__(self, names: tuple[str, ...]) -> _Shape:
+        shape = _shape_of(names)
+        if len(names) <= MOST_NAMES and max(map(len, names), default=0) <= LONGEST_NAME:
             if len(self) >= REMEMBERED:
                 self.clear()
-            self[name] = kind
-        return kind
+            self[names] = shape
+        return shape
 
 
-_KINDS = _Kinds()
+_SHAPES = _Shapes()
 
 
 def read(said: Metadata) -> Said:
     """All that is read of it."""
-    shown: list[tuple[str, str | bytes]] = []
-    headers: dict[str, str] = {}
-    carried: dict[str, str] = {}
-    for pair in said:
-        name, value = pair
-        text = value if isinstance(value, str) else as_text(value)
-        kind = _KINDS[name]
-        if not kind & _CLAIM:
-            shown.append(pair)
-            headers[name] = text
-        if kind & _TAKEN:
-            carried[name] = text
-    return Said(said if len(shown) == len(said) else tuple(shown), headers, carried)
+    shape = _SHAPES[tuple([name for name, _ in said])]
+    shown = said if shape.shown is None else shape.shown(said)
+    if shape.binary:
+        return Said(shown, _texts(shown), _texts(shape.carried(said)))
+    return Said(shown, dict(shown), dict(shape.carried(said)))  # type: ignore[arg-type]
 
 
 def without_claims(said: Metadata) -> Metadata:
     """The metadata but for what says who is calling."""
-    shown = [pair for pair in said if not _KINDS[pair[0]] & _CLAIM]
-    return said if len(shown) == len(said) else tuple(shown)
+    shown = _SHAPES[tuple([name for name, _ in said])].shown
+    return said if shown is None else shown(said)
 
 
 def stripped(details: grpc.HandlerCallDetails) -> grpc.HandlerCallDetails:
@@ -89,3 +93,23 @@ def stripped(details: grpc.HandlerCallDetails) -> grpc.HandlerCallDetails:
 def as_text(value: str | bytes) -> str:
     """As it was on the wire: what is bytes here is base64 there."""
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _texts(said: Metadata) -> dict[str, str]:
+    return {name: as_text(value) for name, value in said}
+
+
+def _shape_of(names: tuple[str, ...]) -> _Shape:
+    shown = [at for at, name in enumerate(names) if not claims_identity(name)]
+    return _Shape(
+        None if len(shown) == len(names) else _pick(shown),
+        _pick([at for at, name in enumerate(names) if name in _CARRIED]),
+        any(name.endswith(_BINARY) for name in names),
+    )
+
+
+def _pick(places: list[int]) -> _Picked:
+    """What gives the pairs at these places."""
+    if len(places) > 1:
+        return cast("_Picked", itemgetter(*places))
+    return lambda said: tuple(said[at] for at in places)

@@ -17,7 +17,7 @@ from meshlib.observe.events import Inbound
 from meshlib.policy import priority as priorities
 from meshlib.policy.priority import ORDINARY
 from meshlib.policy.rates import Visitor
-from meshlib.serve.admission import Admission, Connection, Head, Refusal
+from meshlib.serve.admission import Admission, Connection, Head, Refusal, flaw_of
 from meshlib.serve.context import TOO_LATE, context_of
 from meshlib.serve.grpc.codes import number_of, refusal_of, status_of
 from meshlib.serve.grpc.metadata import REMEMBERED, Metadata, as_text, read
@@ -79,11 +79,11 @@ class Desk:
 
     def admit(self, path: str, context: Arriving) -> Connection | Refusal:
         """Who calls, or why nothing more is done for him."""
-        connection, head = self._peers.connection(context.auth_context()), _head(path)
-        refusal = self._admission.refusal(head, connection)
+        connection = self._peers.connection(context.auth_context())
+        refusal = _flaw(path) or self._admission.distrust(connection)
         if refusal is None:
             return connection
-        log_refusal(refusal, "POST", head, connection.identity)
+        log_refusal(refusal, "POST", Head("2", path), connection.identity)
         options = self.options
         options.listener.request_refused(options.service, "admission", refusal.status)
         return refusal
@@ -208,8 +208,9 @@ class Rpc:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _head(path: str) -> Head:
-    return Head("2", path)
+def _flaw(path: str) -> Refusal | None:
+    flaw = flaw_of(Head("2", path))
+    return Refusal(400, flaw) if flaw else None
 
 
 @lru_cache(maxsize=REMEMBERED)
