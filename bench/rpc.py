@@ -39,7 +39,7 @@ from meshlib import Mesh
 from meshlib.testing.ca import ThrowawayCA
 
 NAME = name_of(__file__)
-ROUNDS, CALLS, FLIGHTS, IN_FLIGHT = 15, 200, 1500, 50
+ROUNDS, FLOODS, CALLS, FLIGHTS, IN_FLIGHT = 15, 25, 200, 1500, 50
 MESSAGE = b"x" * 64
 PAIR = ("roots", "key", "chain")
 METHOD = "/bench.Echo/Echo"
@@ -178,18 +178,19 @@ def compared(mesh: Mesh, pair: Path, plain_at: str, native_at: str) -> Any:
     yield Result(
         NAME, "unary p50 / native TLS", more, "x", detail=spread(took["mesh"], took["native"])
     )
-    took = interleaved({"mesh": flood(ours), "native": flood(native)}, rounds=7)
+    took = interleaved({"mesh": flood(ours), "native": flood(native)}, rounds=FLOODS)
     yield _throughput("throughput, 50 threads / native TLS", took)
     loop = Loop()
     aio = {
         "mesh": flood_aio(loop, lambda: mesh.grpc_aio_channel("bench")),
         "native": flood_aio(loop, lambda: grpc.aio.secure_channel(native_at, tls, named)),
     }
-    yield _throughput("throughput, 50 tasks / native TLS", interleaved(aio, rounds=7))
+    yield _throughput("throughput, 50 tasks / native TLS", interleaved(aio, rounds=FLOODS))
 
 
 def _throughput(case: str, took: dict[str, list[float]]) -> Result:
     text = f"{FLIGHTS / median(took['mesh']):.0f} against {FLIGHTS / median(took['native']):.0f} /s"
+    text += f", {spread(took['native'], took['mesh'])}"
     return at_least(NAME, case, ratio(took["native"], took["mesh"]), 0.8, "x", text)
 
 

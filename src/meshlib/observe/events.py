@@ -8,11 +8,13 @@ processes, and a `Listener` that counts.  Nothing here depends on a tracing or m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol, TypeAlias
 
 from meshlib.errors import ConfigError
 from meshlib.model import HTTP, NO_HEADERS, Attempt, Call, Endpoint, Identity, Verdict
+
+Address: TypeAlias = tuple[str, int]
 
 
 class Span(Protocol):
@@ -43,13 +45,19 @@ class Inbound(NamedTuple):
     """Lower-case names; of repeated headers the last."""
     peer: Identity | None
     """None on the edge listener, and for plaintext."""
-    client: tuple[str, int]
+    origin: Address | Callable[[], Address]
+    """Where it came from, or what tells it: gRPC's servers are slow to."""
     edge: bool = False
     plaintext: bool = False
     """Without TLS on the mesh's own listener, which permits it."""
     continued: bool = False
     """Whether it belongs to a tree of calls that began in another process: it brought credit."""
     protocol: str = HTTP
+
+    @property
+    def client(self) -> Address:
+        """Host and port of the other end; "" and 0 where it has none."""
+        return self.origin() if callable(self.origin) else self.origin
 
     @property
     def caller(self) -> str:

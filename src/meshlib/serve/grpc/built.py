@@ -34,7 +34,8 @@ def new_thread_server(
 ) -> grpc.Server:
     """A `grpc.Server`; `said` is of `OPTIONS`, and has what guards it."""
     pool = pool or ThreadPoolExecutor(options.threads, thread_name_prefix="meshlib-grpc")
-    return grpc.server(cast("ThreadPoolExecutor", crew_of(pool, said)), **_with(said, options))
+    crew = cast("ThreadPoolExecutor", crew_of(pool, said, options.clock))
+    return grpc.server(crew, **_with(said, options))
 
 
 def new_loop_server(

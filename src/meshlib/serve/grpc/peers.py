@@ -25,7 +25,7 @@ REMEMBERED = 1024
 
 _SECURITY = "transport_security_type"
 _LEAF, _CHAIN = "x509_pem_cert", "x509_pem_cert_chain"
-_INSECURE = [b"insecure"]
+_INSECURE = b"insecure"
 _NONE = (b"",)
 _END = b"-----END CERTIFICATE-----"
 _EDGE = Connection(None, edge=True)
@@ -35,7 +35,7 @@ _NOBODY = Connection(None)
 class Peers:
     """Checks certificates; those that were found good are remembered, for one generation."""
 
-    __slots__ = ("_authorize", "_credentials", "_known", "_unix", "_without_tls")
+    __slots__ = ("_authorize", "_credentials", "_known", "_last", "_unix", "_without_tls")
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Peers:
         self._credentials, self._authorize, self._unix = credentials, authorize, unix
         self._without_tls = _EDGE if edge else _NOBODY
         self._known: tuple[Credentials, dict[tuple[bytes, bytes], Connection]] | None = None
+        self._last: tuple[Credentials, tuple[bytes, bytes], Connection] | None = None
 
     def connection(self, said: Mapping[str, Sequence[bytes]]) -> Connection:
         """What is known of a connection by its `auth_context`.
@@ -55,15 +56,17 @@ class Peers:
         Without a peer it is one that proved nothing, unless it came by the edge: if there is one,
         it is where grpcio listens without TLS.
         """
-        if list(said.get(_SECURITY, ())) == _INSECURE:
-            return self._without_tls
         shown = (said.get(_LEAF) or _NONE)[0], (said.get(_CHAIN) or _NONE)[0]
-        credentials, known = self._credentials.value, self._known
-        if known is not None and known[0] is credentials:
-            found = known[1].get(shown)
-            if found is not None:
-                return found
-        return self._newly(shown, credentials)
+        credentials, last = self._credentials.value, self._last
+        # who calls once calls again: to compare is cheaper than to hash two kilobytes
+        if last is not None and last[0] is credentials and last[1] == shown:
+            return last[2]
+        if not shown[0] and (said.get(_SECURITY) or _NONE)[0] == _INSECURE:
+            return self._without_tls
+        found = self._remembered(credentials).get(shown) or self._newly(shown, credentials)
+        if found.peer is not None:
+            self._last = credentials, shown, found
+        return found
 
     def _newly(self, shown: tuple[bytes, bytes], credentials: Credentials) -> Connection:
         found = self._checked(shown, credentials)

@@ -8,7 +8,7 @@ Nothing here waits: `threads` and `loops` ask the questions in the same order, e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote
 
@@ -123,7 +123,7 @@ class Rpc:
             path,
             headers,
             connection.identity,
-            _address(context.peer()),
+            partial(_origin, context),
             connection.edge,
             continued=request.credit is not None,
             protocol=GRPC,
@@ -211,6 +211,12 @@ class Rpc:
 def _flaw(path: str) -> Refusal | None:
     flaw = flaw_of(Head("2", path))
     return Refusal(400, flaw) if flaw else None
+
+
+def _origin(context: Arriving) -> tuple[str, int]:
+    # not asked for with each RPC: grpcio lets go of the interpreter to tell, and whoever takes it
+    # keeps it for a while
+    return _address(context.peer())
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -116,6 +116,8 @@ class Threads:
 class _Served:
     """One RPC in its thread.  Making it raises what grpcio's `abort` does, if it is refused."""
 
+    __slots__ = ("_decode", "_inner", "context", "rpc")
+
     def __init__(self, desk: Desk, method: Method, context: Any) -> None:
         connection = desk.admit(method.path, context)
         if isinstance(connection, Refusal):
