@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from meshlib.auto import report
-from meshlib.auto.launch.launcher import Seen, remarks
+from meshlib.auto.launch.launcher import Seen, name_of, remarks
 from meshlib.auto.report import Said
 from meshlib.testing.launch import RUN, launched
 
@@ -42,14 +42,15 @@ def test_exit_codes_are_the_programs(home, code, expected):
     """The launcher ends as the program did."""
     got, _, said = run(PYTHON, "-c", f"import sys; sys.exit({code})")
     assert expected == got
-    assert (expected != 0) == (f"it ended with exit code {expected}" in said)
+    assert (expected != 0) == (f" ended with exit code {expected}\n" in said)
 
 
 def test_a_crash_is_told_in_words(home):
     """A signal nobody sent makes a code of 128 and more, and a line."""
     code, _, said = run(PYTHON, "-c", "import os; os.abort()")
     assert 128 + signal.SIGABRT == code
-    assert "meshlib run: it was ended by SIGABRT (exit code 134)" in said
+    assert f"meshlib run: {PYTHON} -c" in said
+    assert "was ended by SIGABRT (exit code 134)" in said
 
 
 def test_a_program_that_is_not_there(home):
@@ -91,7 +92,7 @@ def test_a_script_that_becomes_python(home, tmp_path):
     script.chmod(0o755)
     code, out, said = run(str(script))
     assert (4, "True\n") == (code, out)
-    assert "meshlib run: it ended with exit code 4\n" == said
+    assert f"meshlib run: {script} ended with exit code 4\n" == said
 
 
 def test_an_old_library_is_named(home, tmp_path):
@@ -129,7 +130,7 @@ def test_a_python_without_meshlib_does_not_run(home, tmp_path):
 def test_a_program_that_was_to_serve(home):
     """It ended, and never did."""
     code, _, said = run(PYTHON, "-c", "1", run=("--port", "9"))
-    assert (0, "meshlib run: it never served anything\n") == (code, said)
+    assert (0, f"meshlib run: {PYTHON} -c 1 never served anything\n") == (code, said)
 
 
 def test_the_programs_own_sitecustomize_runs_as_well(home, tmp_path):
@@ -319,7 +320,7 @@ def test_processes_that_are_left_behind(home, closed):
         os.close(read)
         os.close(write)
     assert 0 == done.returncode
-    assert "it has left processes behind" in done.stderr
+    assert " has left processes behind" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -332,9 +333,9 @@ def test_processes_that_are_left_behind(home, closed):
     ids=["no address", "two meanings", "no host"],
 )
 def test_bad_options(home, given, named):
-    """They are named before anything runs."""
+    """They are named before anything runs, with the exit code of a command line not understood."""
     code, out, said = run(PYTHON, "-c", "print('ran')", run=given)
-    assert (1, "") == (code, out)
+    assert (2, "") == (code, out)
     assert named in said
 
 
@@ -348,15 +349,46 @@ def seen(**changes):
     ("changes", "words"),
     [
         ({}, []),
-        ({"expected": True}, ["it never served anything"]),
-        ({"code": 2}, ["it ended with exit code 2"]),
-        ({"code": -9}, ["it was ended by SIGKILL (exit code 137)"]),
+        ({"expected": True}, ["p never served anything"]),
+        ({"code": 2}, ["p ended with exit code 2"]),
+        ({"code": -9}, ["p was ended by SIGKILL (exit code 137)"]),
         ({"code": -15, "sent": {15}}, []),
     ],
 )
 def test_remarks(changes, words):
     """Only what somebody would want to know is worth a line."""
     assert words == remarks(seen(**changes))
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("python", "shop.py"), "python shop.py"),
+        (("sh", "-c", "exec  a\nb"), "sh -c 'exec a b'"),
+        (("p" * 99,), "p" * 57 + "..."),
+    ],
+)
+def test_a_program_is_told_of_by_its_command(command, name):
+    """In one line that can be read."""
+    assert name == name_of(command)
+
+
+def test_nothing_is_left_of_a_launcher_that_is_killed(home, tmp_path):
+    """Neither in the temporary folder, nor in the way of the program, which goes on."""
+    program = "import sys; print('up', flush=True); sys.stdin.read(); print('done', flush=True)"
+    with subprocess.Popen(
+        [*RUN, "--service", "tried", "--", PYTHON, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as launcher:
+        assert "up\n" == launcher.stdout.readline()
+        launcher.kill()
+        launcher.wait()
+        assert [] == [*tmp_path.glob("meshlib-run-*")]
+        launcher.stdin.close()
+        assert "done\n" == launcher.stdout.read()
 
 
 def test_what_is_reported_is_read(tmp_path):

@@ -14,6 +14,7 @@ import contextlib
 import errno
 import os
 import select
+import shlex
 import signal
 import sys
 import tempfile
@@ -44,27 +45,48 @@ NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """The exit codes of a shell (POSIX, 2.8.2)."""
 PATIENCE = 10.0
 """Seconds until a program that was expected to serve, and does not, is told of."""
+LONGEST_NAME = 60
+"""Characters."""
 _TURN = 0.25
 """Seconds between two looks at what it has said, as long as something is expected of it."""
+
+
+class _Report:
+    """The file that the program's processes write to, gone with the launcher even if it is killed.
+
+    Where there is no such file, it is one in the temporary folder.
+    """
+
+    def __init__(self) -> None:
+        if sys.platform == "linux" and os.path.exists("/proc/self/fd"):  # noqa: PTH110 - pathlib costs 10 ms
+            self._handle = os.memfd_create("meshlib-run")
+            self.path = f"/proc/{os.getpid()}/fd/{self._handle}"
+        else:
+            self._handle, self.path = tempfile.mkstemp(prefix="meshlib-run-")
+
+    def close(self) -> None:
+        """Remove it."""
+        os.close(self._handle)
+        if not self.path.startswith("/proc/"):
+            os.unlink(self.path)  # noqa: PTH108 - as above
 
 
 class Launched:
     """A program that runs, and what is known of it."""
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], port: int) -> None:
-        self._command, self._port = command, port
-        handle, self._report = tempfile.mkstemp(prefix="meshlib-run-")
-        os.close(handle)
+        self._name, self._port = name_of(command), port
+        self._report = _Report()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, (*HANDED_ON, signal.SIGCHLD))
         self._canary = Canary(HANDED_ON)
         self._alive, held = os.pipe()
         os.set_inheritable(held, True)  # noqa: FBT003 - positional only
-        env = {**environ, report.FILE: self._report, report.LAUNCHER: str(os.getpid())}
+        env = {**environ, report.FILE: self._report.path, report.LAUNCHER: str(os.getpid())}
         try:
             self.pid = os.posix_spawnp(command[0], list(command), env, setsigmask=before)
         except OSError:
             self._canary.close()
-            os.unlink(self._report)  # noqa: PTH108 - pathlib costs 10 ms
+            self._report.close()
             raise
         finally:
             os.close(held)
@@ -80,7 +102,7 @@ class Launched:
         code = os.waitstatus_to_exitcode(status)
         for line in remarks(self._seen(code)):
             tell(line)
-        os.unlink(self._report)  # noqa: PTH108 - as above
+        self._report.close()
         return code if code >= 0 else 128 - code
 
     def _ended(self) -> int | None:
@@ -106,21 +128,22 @@ class Launched:
         """Compare the port that was expected with what it serves; told once."""
         if not self._port:
             return
-        serving = [each for each in report.read(self._report) if each.event == "serving"]
+        serving = [each for each in report.read(self._report.path) if each.event == "serving"]
         if serving and all(each.port != self._port for each in serving):
-            tell(f"it serves at {_addresses(serving)}, and not at port {self._port}")
+            tell(f"{self._name} serves at {_addresses(serving)}, and not at port {self._port}")
             self._port = 0
         elif serving:
             self._port = 0
         elif time.monotonic() - self._began > PATIENCE:
-            tell(f"it has been up for {PATIENCE:.0f} s, and serves nothing at port {self._port}")
+            words = f"has been up for {PATIENCE:.0f} s, and serves nothing at port {self._port}"
+            tell(f"{self._name} {words}")
             self._port = 0
 
     def _seen(self, code: int) -> Seen:
         left = not select.select([self._alive], [], [], 0)[0] or _anybody_beneath(os.getpid())
         os.close(self._alive)
-        said = tuple(report.read(self._report))
-        return Seen(self._command[0], code, said, left, bool(self._port), self._sent)
+        said = tuple(report.read(self._report.path))
+        return Seen(self._name, code, said, left, bool(self._port), self._sent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +172,23 @@ def remarks(seen: Seen) -> list[str]:
         )
     if seen.code < 0 and -seen.code not in seen.sent:
         name = signal.Signals(-seen.code).name
-        said.append(f"it was ended by {name} (exit code {128 - seen.code})")
+        said.append(f"{seen.program} was ended by {name} (exit code {128 - seen.code})")
     elif seen.code > 0:
-        said.append(f"it ended with exit code {seen.code}")
+        said.append(f"{seen.program} ended with exit code {seen.code}")
     if seen.left:
         said.append(
-            "it has left processes behind: a daemon goes on without a launcher; run it in the "
-            "foreground to have its end seen"
+            f"{seen.program} has left processes behind: a daemon goes on without a launcher; run "
+            "it in the foreground to have its end seen"
         )
     elif seen.expected:
-        said.append("it never served anything")
+        said.append(f"{seen.program} never served anything")
     return said
+
+
+def name_of(command: Sequence[str]) -> str:
+    """What a program is called where it is told of."""
+    words = " ".join(shlex.join(command).split())
+    return words if len(words) <= LONGEST_NAME else f"{words[: LONGEST_NAME - 3]}..."
 
 
 def launch(command: Sequence[str], environ: Mapping[str, str], port: int = 0) -> int:

@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from meshlib.control.local.atfork import ForkLock
+from meshlib.control.local.folder import WHERE
 from meshlib.control.local.rows import SCHEMA, SCHEMA_VERSION
 from meshlib.errors import ConfigError, RegistryUnavailable
 
@@ -130,7 +131,7 @@ def _unavailable(path: Path, exc: Exception) -> RegistryUnavailable:
     damaged = isinstance(exc, sqlite3.DatabaseError) and not isinstance(
         exc, sqlite3.OperationalError
     )
-    hint = "see that the folder exists, is yours, is writable, and has room"
+    hint = f"see that its folder exists, is yours, is writable and has room; {WHERE}"
     if damaged:
         hint = f"stop what uses it and move {path} away (with -wal and -shm): a new one is made"
     return RegistryUnavailable(f"cannot use the mesh's store {path}", why=str(exc), hint=hint)

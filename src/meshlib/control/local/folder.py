@@ -19,6 +19,7 @@ from meshlib.errors import ConfigError, ControlError
 
 _OTHERS = 0o077
 """The mode bits of everybody but the owner."""
+WHERE = "MESHLIB_HOME or --home says where the mesh keeps its state"
 # a symlink is an error, and a FIFO in place of a file must not block the open
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -32,7 +33,8 @@ def private_folder(path: Path) -> Path:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return check_folder(path)
     except OSError as exc:
-        raise ConfigError("folder", str(path), f"a folder ({exc.strerror})") from exc
+        expected = f"a folder, or where one can be made ({exc.strerror})"
+        raise ConfigError("folder", str(path), expected, hint=WHERE) from exc
 
 
 def check_folder(path: Path) -> Path:
@@ -40,7 +42,7 @@ def check_folder(path: Path) -> Path:
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
         kind = "a symlink" if stat.S_ISLNK(found.st_mode) else "something else"
-        raise ConfigError("folder", str(path), f"a folder, found {kind}")
+        raise ConfigError("folder", str(path), f"a folder, found {kind}", hint=WHERE)
     _check_private("folder", path, found, 0o700)
     return path
 
