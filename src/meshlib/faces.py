@@ -9,6 +9,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from meshlib.lazy import lazy
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from types import ModuleType
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import requests
     import urllib3
 
+    from meshlib.adapters.grpc.opened import Opened
     from meshlib.adapters.httpx import Face
     from meshlib.adapters.stacks import Engine
     from meshlib.stack.service import CallService
@@ -105,16 +108,25 @@ class Faces(ABC):
 
         `options` are grpcio's, less what is the mesh's to decide (retries, authority, idle time).
         `idempotent` names methods that may be carried out twice, `/package.Service/Method`: they
-        are tried again, and hedged, as a GET is.  Raises ConfigError, at the first RPC.
+        are tried again, and hedged, as a GET is.  It ends with the mesh at the latest.  Raises
+        ConfigError, at the first RPC.
         """
         from meshlib.adapters.grpc.needed import check_installed
 
         check_installed()
         from meshlib.adapters.grpc.open_sync import open_channel
 
-        return open_channel(
+        channel = open_channel(
             self._services_over, service, options or (), compression, frozenset(idempotent)
         )
+        self._channels.add(channel)
+        return channel
+
+    @lazy
+    def _channels(self) -> Opened:
+        from meshlib.adapters.grpc.opened import Opened
+
+        return Opened()
 
     def grpc_aio_channel(
         self,

@@ -147,9 +147,10 @@ class Mesh(Faces, Hosting):
     def close(self) -> None:
         """Close idle connections and leave the control plane.  The mesh is not used afterwards.
 
+        Its synchronous gRPC channels are closed; what belongs to an event loop is closed there.
         Copies of calls that are still under way get two seconds to end.
         """
-        for name in ("_tokens", "_elsewhere", "_sync_stacks", "_gate", "control"):
+        for name in ("_channels", "_tokens", "_elsewhere", "_sync_stacks", "_gate", "control"):
             if name in self.__dict__:  # what was never used was never made
                 getattr(self, name).close()
 

@@ -62,3 +62,19 @@ def test_threads_hedge(replicas, compression):
         answers = [play(b"", compression=compression, timeout=PATIENCE) for _ in range(2)]
     assert [b"well"] * 2 == answers
     assert replicas[0].gone.wait(PATIENCE)
+
+
+def test_channels_end_with_their_mesh(replicas):
+    """Calls under way are cancelled, others are refused, and nothing stays open."""
+    replicas[0].slow = replicas[1].slow = True
+    mesh = Mesh("front")
+    first, second = mesh.grpc_channel("shop"), mesh.grpc_channel("shop")
+    heard = []
+    second.subscribe(heard.append)
+    waiting = first.unary_unary(METHOD).future(b"")
+    mesh.close()
+    assert grpc.StatusCode.CANCELLED == waiting.exception(PATIENCE).code()
+    for channel in first, second, mesh.grpc_channel("shop"):
+        with pytest.raises(ValueError, match="Channel closed"):
+            channel.unary_unary(METHOD)(b"")
+    assert [grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.SHUTDOWN] == heard
