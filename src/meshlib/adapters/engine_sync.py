@@ -52,9 +52,14 @@ class _NotConnected(Exception):
 
 
 class _Connection(HTTPSConnection):
-    """Says of a failure whether it happened before anything was sent."""
+    """Says of a failure whether it happened before anything was sent.
+
+    And says nothing of a body that there is not: urllib3 would, of most methods, and the faces have
+    said so already where their library does.
+    """
 
     response_class = QuickResponse
+    _bodiless = False
 
     def connect(self) -> None:
         """Connect and shake hands.  Raises _NotConnected, with the cause chained."""
@@ -62,6 +67,18 @@ class _Connection(HTTPSConnection):
             super().connect()
         except (OSError, urllib3.exceptions.HTTPError) as exc:
             raise _NotConnected from exc
+
+    def request(
+        self, method: str, url: str, body: Any = None, headers: Any = None, **more: Any
+    ) -> None:
+        """As urllib3's."""
+        self._bodiless = body is None and "content-length" not in headers
+        super().request(method, url, body, headers, **more)
+
+    def putheader(self, header: str, *values: Any) -> None:  # type: ignore[override]
+        """As urllib3's."""
+        if not (self._bodiless and header == "Content-Length"):
+            super().putheader(header, *values)
 
 
 class _Pool(QuickPool):

@@ -20,8 +20,6 @@ _TARGET: Final = re.compile(r"/[\x21-\x7e]*", re.ASCII)
 _VALUES: Final = re.compile(r"[\t\x20-\x7e]*", re.ASCII)
 _MOST: Final = 64 * 1024
 """Bytes of a body; a larger one may have to wait for its peer, and urllib3 knows how."""
-_WITHOUT_BODY: Final = frozenset({"GET", "HEAD", "DELETE", "TRACE", "OPTIONS", "CONNECT"})
-"""Methods that say nothing of a body they have not; the others say that it is empty."""
 
 
 def target_on_wire(call: Call) -> str:
@@ -43,7 +41,7 @@ def quick_request(attempt: Attempt) -> bytes | None:
     if not (_plain(call.method, target) and _plain_headers(names, [value for _, value in pairs])):
         return None
     lines = [f"{name}: {value}\r\n" for name, value in pairs]
-    length = _length(call.method, content, headers)
+    length = _length(content, headers)
     head = f"{call.method} {target} HTTP/1.1\r\n{length}{''.join(lines)}\r\n"
     return head.encode("ascii") + content
 
@@ -73,8 +71,8 @@ def _plain_headers(names: list[str], values: list[str]) -> bool:
     )
 
 
-def _length(method: str, content: bytes, headers: Mapping[str, str]) -> str:
-    """The line that says it, if no header does and urllib3 would."""
-    if "content-length" in headers or (not content and method in _WITHOUT_BODY):
+def _length(content: bytes, headers: Mapping[str, str]) -> str:
+    """The line that says it, if there is something to say that no header does."""
+    if not content or "content-length" in headers:
         return ""
     return f"Content-Length: {len(content)}\r\n"

@@ -93,6 +93,8 @@ class MeshPool(urllib3.HTTPConnectionPool):
     ) -> urllib3.BaseHTTPResponse:
         """Call the service.  Raises our errors, each of which is one of urllib3's as well."""
         limits = self.timeout if timeout is _DEFAULT_TIMEOUT else timeout
+        if not body and body_to_chunks(body, method, _BLOCK).content_length == 0:
+            headers = _saying_so(headers or {})
         call = describe(self.host, method, url, body, headers or {}, limits, self._authority)
         try:
             reply = run_sync(self._service(call))
@@ -217,6 +219,14 @@ def _headers(authority: str, given: Mapping[str, Any]) -> CIMultiDict[str]:
     for name in [name for name, value in headers.items() if value == SKIP_HEADER]:
         del headers[name]
     return headers
+
+
+def _saying_so(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The headers of a request whose body is empty."""
+    said = urllib3.HTTPHeaderDict(headers)
+    if "Content-Length" not in said and "Transfer-Encoding" not in said:
+        said["Content-Length"] = "0"
+    return said
 
 
 def _body(method: str, body: Any, headers: Mapping[str, str]) -> Body:

@@ -22,6 +22,8 @@ from meshlib.model import Call, Reply
 from meshlib.runtime import run_sync
 from meshlib.stack.service import CallService
 
+_WITH_BODY = frozenset({"PATCH", "POST", "PUT"})
+"""Methods of which http.client says that the body is empty where there is none."""
 _OF_THE_WIRE = frozenset({b"transfer-encoding", b"connection", b"keep-alive"})
 """How the engine received it; here it ends where it ends (RFC 9112, section 6.3)."""
 
@@ -76,7 +78,9 @@ class _Wire(io.RawIOBase):
 
 def _head(reply: Reply) -> bytes:
     first = f"HTTP/1.1 {reply.status} {reply.reason}".encode("latin-1", "replace")
-    fields = (b"%b: %b" % each for each in reply.raw_headers if each[0].lower() not in _OF_THE_WIRE)
+    chunked = "Transfer-Encoding" in reply.headers
+    left_out = {*_OF_THE_WIRE, b"content-length"} if chunked else _OF_THE_WIRE  # RFC 9112, 6.3
+    fields = (b"%b: %b" % each for each in reply.raw_headers if each[0].lower() not in left_out)
     return b"\r\n".join((first, *fields, b"", b""))
 
 
@@ -93,7 +97,10 @@ def _call(service: str, request: Request) -> Call:
     given.pop("Proxy-Authorization", None)  # it is none of the service's business
     authority = url.netloc.rpartition("@")[2]
     limit = _seconds(request.timeout)
-    return describe(service, request.get_method(), path, request.data, given, limit, authority)
+    method = request.get_method()
+    if request.data is None and method in _WITH_BODY:
+        given.setdefault("Content-Length", "0")
+    return describe(service, method, path, request.data, given, limit, authority)
 
 
 def _seconds(timeout: Any) -> float | None:

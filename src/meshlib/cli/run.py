@@ -10,7 +10,6 @@ from typing import NoReturn
 
 import click
 
-from meshlib.cli import USAGE_ERROR
 from meshlib.cli.options import of_a_mesh
 from meshlib.errors import ConfigError, MeshError
 
@@ -71,7 +70,7 @@ def main(arguments: list[str]) -> NoReturn:
         run.main(arguments, prog_name="meshlib run", standalone_mode=True)
     except MeshError as exc:
         click.echo(f"meshlib: {exc}", err=True)
-        sys.exit(USAGE_ERROR if isinstance(exc, ConfigError) else 1)
+        sys.exit(click.UsageError.exit_code if isinstance(exc, ConfigError) else 1)
     sys.exit(1)
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import socket
 
 import pytest
-import urllib3
 from multidict import CIMultiDict
 
 from meshlib.adapters.body import BytesBody, StreamBody
-from meshlib.adapters.engine_sync import _headers
+from meshlib.adapters.engine_sync import _Connection, _headers
 from meshlib.adapters.quick_request import quick_request
 from meshlib.model import EMPTY_BODY, Attempt, Call
 
@@ -23,10 +22,10 @@ def attempt(method="GET", path="/", query="", headers=(_HOST,), body=EMPTY_BODY,
 
 
 def written(attempt):
-    """What urllib3 sends."""
+    """What urllib3 sends for the engine."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        connection = urllib3.HTTPSConnectionPool.ConnectionCls("127.0.0.1", 1)
+        connection = _Connection("127.0.0.1", 1)
         connection.sock = ours
         headers, body = _headers(attempt), attempt.call.body
         content = (body.content or None) if isinstance(body, BytesBody) else None

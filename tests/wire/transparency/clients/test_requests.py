@@ -71,10 +71,15 @@ def test_paths(same, name, path):
     same("GET", path)
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
-def test_methods(same, method):
-    """With the headers that the library adds of its own."""
-    same(method, "/")
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "PROPFIND", "QUERY"]
+
+
+@pytest.mark.parametrize("options", [{}, {"data": b""}], ids=["nothing", "empty"])
+@pytest.mark.parametrize("method", METHODS)
+def test_methods(same, method, options):
+    """With the headers that the library adds of its own, over a new connection and an open one."""
+    same(method, "/", **options)
+    same(method, "/", **options)
 
 
 def test_headers(same):
