@@ -20,7 +20,7 @@ from meshlib.runtime import Clock
 
 FEW = 3
 """Never fewer: one computes, one waits for its message, one is on its way."""
-FULL, SEVERAL = 0.9, 1.35
+FULL, SEVERAL = 0.8, 1.35
 """Processors' time per second between which it is one lock that all wait for; above one, as gRPC's
 own work needs no lock."""
 LEAST = 0.0005
