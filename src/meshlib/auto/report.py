@@ -14,13 +14,15 @@ from dataclasses import dataclass
 
 FILE = "MESHLIB_LAUNCH_REPORT"
 """The variable that names the file."""
+NAME = "meshlib-run"
+"""What the file's own name begins with."""
 LAUNCHER = "MESHLIB_LAUNCHER"
 """The variable with the launcher's process id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One line: `begun`, or `serving` at an address."""
+    """One line: `begun`, `refused` (a Python without meshlib), or `serving` at an address."""
 
     event: str
     pid: int
@@ -33,7 +35,7 @@ def say(
 ) -> None:
     """Tell the launcher, if there is one."""
     path = environ.get(FILE)
-    if not path:
+    if not path or not is_ours(path):
         return
     line = f"{event} {os.getpid()} {host} {port}\n".encode()
     with contextlib.suppress(OSError):  # the launcher is gone, and nobody wants to know
@@ -42,6 +44,14 @@ def say(
             os.write(descriptor, line)  # short, so it is written at once (POSIX, O_APPEND)
         finally:
             os.close(descriptor)
+
+
+def is_ours(path: str) -> bool:
+    """Whether that is the file of a launcher, and not of who has the process id of a dead one."""
+    try:
+        return not path.startswith("/proc/") or NAME in os.readlink(path)  # noqa: PTH115 - as below
+    except OSError:  # the launcher is gone
+        return False
 
 
 def read(path: str) -> list[Said]:

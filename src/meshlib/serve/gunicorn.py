@@ -205,11 +205,15 @@ class MeshArbiter(Arbiter):  # type: ignore[misc]
             if self._lease is not None:
                 tell(self._lease.close, self.site.options.drain.deregister)
             if self._failure is None and exc.code:
-                self._failure = MeshError(
-                    "the workers did not start", hint='the reason is in the log "gunicorn.error"'
-                )
+                self._failure = self.meaning_of(exc.code)
         if self._failure is not None:
             raise self._failure
+
+    def meaning_of(self, code: Any) -> MeshError | None:
+        """What is to be raised when gunicorn ends with that exit code; none: nothing."""
+        return MeshError(
+            "the workers did not start", hint='the reason is in the log "gunicorn.error"'
+        )
 
     def manage_workers(self) -> None:
         """Called in every turn of the main loop; registers when the first worker is up."""

@@ -21,7 +21,7 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.lifespan import Lifespan
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.utils import LifespanFailureError, LifespanTimeoutError
+from hypercorn.utils import LifespanFailureError, LifespanTimeoutError, repr_socket_addr
 
 from meshlib.errors import ConfigError, MeshError
 from meshlib.runtime import new_rng
@@ -140,6 +140,9 @@ class HypercornServer:
                 context.set_alpn_protocols(ALPN)
             known = Connection(None, edge=True)
             self._accept(self._side, context, from_anywhere(limits, known))
+        for each in (self._main, *self._more):
+            bind = repr_socket_addr(each.family, each.getsockname())
+            await self._config.log.info("Running on https://%s (CTRL + C to quit)", bind)
         tired = asyncio.create_task(self._leave_when_tired())
         try:
             await self.tenure.hold(self._main, self._side)

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -185,3 +186,14 @@ def test_a_worker_that_is_killed(caller) -> None:
         os.kill(old, signal.SIGKILL)
         assert int(log_line(program, BOOTED)) == whoami(client)["pid"]
         assert before == appear(caller, "web")
+
+
+def test_an_application_that_is_not_there(home, capfd) -> None:
+    """gunicorn says so and ends with its own code for that, as it does without the mesh."""
+    alone = [*GUNICORN, *ANY]
+    alone[1] = "backend:nothing"
+    expected = subprocess.run(alone, cwd=PROGRAMS, check=False).returncode
+    capfd.readouterr()
+    run = (sys.executable, "-m", "meshlib", "run", "--service", "web", "--")
+    assert expected == subprocess.run([*run, *alone], cwd=PROGRAMS, check=False).returncode
+    assert "the workers did not start" not in capfd.readouterr().err

@@ -115,6 +115,16 @@ def test_peers_reach_it_at_its_own_address(wrapped, caller) -> None:
     appear(caller, "web", 0)
 
 
+def test_it_says_where_it_runs(wrapped, caller, caplog) -> None:
+    """As hypercorn does, in its own log."""
+    with caplog.at_level("INFO", "hypercorn.error"), serving(config_of()):
+        (endpoint,) = appear(caller, "web")
+    said = f"Running on https://127.0.0.1:{endpoint.port} (CTRL + C to quit)"
+    assert [said] == [
+        each.getMessage() for each in caplog.records if each.name == "hypercorn.error"
+    ]
+
+
 def test_http2(wrapped, caller) -> None:
     """A peer that asks for it by ALPN gets it."""
     context = MeshContext(

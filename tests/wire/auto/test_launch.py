@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -53,6 +54,14 @@ def test_a_crash_is_told_in_words(home):
     assert "was ended by SIGABRT (exit code 134)" in said
 
 
+@pytest.mark.parametrize("where", ["2>/dev/full", "2>&-"])
+def test_nobody_reads_what_it_says(home, where):
+    """The exit code is the program's all the same, and its output is nothing else's."""
+    command = shlex.join([*RUN, "--service", "tried", "--", PYTHON, "-c", "raise SystemExit(7)"])
+    done = subprocess.run(f"{command} {where}", shell=True, stdout=subprocess.PIPE, check=False)
+    assert (7, b"") == (done.returncode, done.stdout)
+
+
 def test_a_program_that_is_not_there(home):
     """It is named, with the exit code of a shell."""
     code, _, said = run("no-such-program")
@@ -92,7 +101,7 @@ def test_a_script_that_becomes_python(home, tmp_path):
     script.chmod(0o755)
     code, out, said = run(str(script))
     assert (4, "True\n") == (code, out)
-    assert f"meshlib run: {script} ended with exit code 4\n" == said
+    assert f"meshlib run: {name_of([str(script)])} ended with exit code 4\n" == said
 
 
 def test_an_old_library_is_named(home, tmp_path):
@@ -125,6 +134,7 @@ def test_a_python_without_meshlib_does_not_run(home, tmp_path):
     code, out, said = run(bare, "-c", "print('ran')", PYTHONPATH="")
     assert (78, "") == (code, out)
     assert "meshlib is not installed for" in said
+    assert "is no Python program" not in said
 
 
 def test_a_program_that_was_to_serve(home):
@@ -405,3 +415,10 @@ def test_nobody_to_report_to(tmp_path):
     """That is no error: the launcher may have been killed."""
     report.say("begun", environ={report.FILE: str(tmp_path / "gone")})
     report.say("begun", environ={})
+
+
+def test_a_file_of_somebody_else_is_not_written_to(tmp_path):
+    """The process id of a launcher that is gone may be another's, with files of its own."""
+    with (tmp_path / "precious").open("wb+") as file:
+        report.say("begun", environ={report.FILE: f"/proc/{os.getpid()}/fd/{file.fileno()}"})
+        assert b"" == file.read()

@@ -75,6 +75,9 @@ def _arbiter(app: Any) -> Any:
                 self.move()
             super().manage_workers()
 
+        def meaning_of(self, code: Any) -> None:
+            """Nothing: gunicorn has said why, and its exit code is the program's."""
+
         def _look(self) -> None:
             self._known = self.LISTENERS
             site.listening = _listening(self.LISTENERS, edge=site.edge_config is not None)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import select
 import shlex
 import signal
 import sys
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meshlib.auto import report
+from meshlib.auto.launch import remains
 from meshlib.auto.launch.canary import Canary
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ class _Report:
 
     def __init__(self) -> None:
         if sys.platform == "linux" and os.path.exists("/proc/self/fd"):  # noqa: PTH110 - pathlib costs 10 ms
-            self._handle = os.memfd_create("meshlib-run")
+            self._handle = os.memfd_create(report.NAME)
             self.path = f"/proc/{os.getpid()}/fd/{self._handle}"
         else:
-            self._handle, self.path = tempfile.mkstemp(prefix="meshlib-run-")
+            self._handle, self.path = tempfile.mkstemp(prefix=f"{report.NAME}-")
 
     def close(self) -> None:
         """Remove it."""
@@ -140,7 +140,7 @@ class Launched:
             self._port = 0
 
     def _seen(self, code: int) -> Seen:
-        left = not select.select([self._alive], [], [], 0)[0] or _anybody_beneath(os.getpid())
+        left = remains.is_anybody_left(self._alive, f"{report.LAUNCHER}={os.getpid()}")
         os.close(self._alive)
         said = tuple(report.read(self._report.path))
         return Seen(self._name, code, said, left, bool(self._port), self._sent)
@@ -227,27 +227,13 @@ def _why_not(program: str, error: OSError) -> str:
     return str(error.strerror)
 
 
-def _anybody_beneath(launcher: int) -> bool:
-    """Whether processes have our environment, those that have closed all descriptors among them.
-
-    False where there is no /proc.
-    """
-    ours = f"{report.LAUNCHER}={launcher}".encode()
-    for name in os.listdir("/proc") if sys.platform == "linux" else ():  # noqa: PTH208 - as above
-        with contextlib.suppress(OSError):  # another's, or it has ended
-            if name.isdigit() and ours in _read(f"/proc/{name}/environ").split(b"\0"):
-                return True
-    return False
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:  # noqa: PTH123 - as above
-        return file.read()
-
-
 def tell(line: str) -> None:
-    """Say something to who called `meshlib run`."""
-    print(f"meshlib run: {line}", file=sys.stderr, flush=True)
+    """Say something to who called `meshlib run`, if there is anybody who reads it."""
+    if sys.stderr is None:
+        return
+    # once and at once: the program's end is what counts, and nothing is kept for later
+    with contextlib.suppress(OSError):
+        os.write(sys.stderr.fileno(), f"meshlib run: {line}\n".encode(errors="replace"))
 
 
 def _addresses(serving: Sequence[Said]) -> str:

@@ -8,6 +8,7 @@ may be loaded by a Python that has no meshlib at all, so nothing is imported bef
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -38,8 +39,13 @@ def _join() -> None:
 def _refuse() -> None:
     if os.environ.get("MESHLIB_LAUNCHER") != str(os.getppid()):
         return  # another Python, which the program happens to use
-    sys.stderr.write(f"meshlib run: meshlib is not installed for {sys.executable}\n")
+    hint = f"{sys.executable} -m pip install 'meshlib[auto]'"
+    sys.stderr.write(f"meshlib run: meshlib is not installed for {sys.executable} (try: {hint})\n")
     sys.stderr.flush()
+    with contextlib.suppress(OSError, KeyError):  # the launcher says a little too much without it
+        path = os.environ["MESHLIB_LAUNCH_REPORT"]
+        with open(path, "a") as file:  # noqa: PTH123 - as above
+            file.write(f"refused {os.getpid()} - 0\n")
     os._exit(NOT_INSTALLED)  # an exception would be caught by `site`, and the program would run
 
 
