@@ -23,6 +23,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from meshlib.adapters.body import AsyncStreamBody, BytesBody
+from meshlib.adapters.one_length import with_one_length
 from meshlib.adapters.trust import outlives_its_peer
 from meshlib.adapters.upgraded import SWITCHING
 from meshlib.adapters.upgraded_async import upgraded_async
@@ -39,6 +40,8 @@ from meshlib.model import Attempt, Reply, Target
 from meshlib.runtime import Clock
 
 _NOT_ADDED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+_LINE = 64 * 1024
+"""Bytes of a line of a head: what http.client takes, where aiohttp by itself ends at 8 KiB."""
 _NOT_CONNECTED = (
     aiohttp.ClientConnectorError,
     aiohttp.ConnectionTimeoutError,
@@ -61,7 +64,24 @@ class _Handler(ResponseHandler):
 
     aiohttp closes one whose answer is no HTTP, and then again as it gives it up; at that asyncio's
     TLS transport forgets how to end at all but by its peer's goodbye.
+
+    And a length that is said twice, each time the same, is said once (RFC 9110, section 8.6): the
+    parser would refuse it, which other clients do not.
     """
+
+    _before_head = False
+
+    def set_response_params(self, **params: Any) -> None:
+        """As aiohttp's; a head is what comes next."""
+        self._before_head = True
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """As aiohttp's."""
+        if self._before_head and data:
+            self._before_head = False
+            data = with_one_length(data)
+        super().data_received(data)
 
     def close(self) -> None:
         if self.transport is not None and self.transport.is_closing():
@@ -130,6 +150,8 @@ class _Pool:
             auto_decompress=False,
             skip_auto_headers=_NOT_ADDED,
             trust_env=False,
+            max_line_size=_LINE,
+            max_field_size=_LINE,
         )
         self._session._retry_connection = False  # noqa: SLF001 - an attempt is one attempt
         self.request = self._session.request

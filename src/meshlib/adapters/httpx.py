@@ -22,6 +22,7 @@ from meshlib.adapters.httpx_errors import translator
 from meshlib.adapters.httpx_network import async_network, network
 from meshlib.adapters.length import Length
 from meshlib.adapters.naming import service_of
+from meshlib.adapters.one_length import once
 from meshlib.errors import MeshError
 from meshlib.model import Body, Call, Reply
 from meshlib.runtime import run_sync
@@ -88,8 +89,12 @@ def _response(
 
 
 def _trimmed(raw: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Without the space that may follow a value: http.client takes it for a part of it."""
-    return [(name, value.rstrip(b" \t")) for name, value in raw]
+    """As h11 has them.
+
+    Without the space that may follow a value, which http.client takes for a part of it; and the
+    length once.
+    """
+    return once([(name, value.rstrip(b" \t")) for name, value in raw])
 
 
 def _sync_transport(adapter: Face) -> type[Any]:
