@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from multidict import CIMultiDict
 
-from meshlib.context import CREDIT
+from meshlib.context import CREDIT, DEADLINE, EXPECTED
 from meshlib.model import Attempt
 
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
@@ -99,12 +99,16 @@ def headers_of(metadata: Iterable[tuple[str, str | bytes]] | None) -> CIMultiDic
 
 
 def said(attempt: Attempt) -> list[tuple[str, str]]:
-    """What an attempt says: the call's headers as the route wants them, and its own."""
+    """What an attempt says: the call's headers as the route wants them, and its own.
+
+    But for its time, which is said as gRPC says it, in `grpc-timeout`.
+    """
     call = attempt.call
     headers = call.headers if call.sent_headers is None else call.sent_headers
     pairs = [(key.lower(), value) for key, value in headers.items()] if headers else []
     kept = [pair for pair in pairs if pair[0] not in _NOT_SENT]
-    return kept + [(key.lower(), value) for key, value in attempt.headers.items()]
+    ours = attempt.headers.items()
+    return kept + [(key.lower(), value) for key, value in ours if key not in _TIME]
 
 
 def metadata_of(attempt: Attempt) -> Metadata:
@@ -140,6 +144,7 @@ def shown(metadata: Iterable[tuple[str, str | bytes]]) -> Metadata:
 
 _NOT_SENT = frozenset({"host", "content-type", "content-length", "te", "user-agent"})
 """What HTTP/2 and grpcio say by themselves: a route's change of the host, an answer's headers."""
+_TIME = frozenset({DEADLINE, EXPECTED})
 
 
 def _text(key: str, value: bytes) -> str:
