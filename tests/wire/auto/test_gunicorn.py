@@ -107,7 +107,8 @@ def test_another_bind_after_sighup(caller, folder) -> None:
     with launched("web", *GUNICORN, cwd=folder) as program, caller.client(timeout=60) as client:
         assert [before] == [each.port for each in appear(caller, "web")]
         old = whoami(client)["pid"]
-        config.write_text(f"bind = '127.0.0.1:{after}'")
+        # of another size: bytecode of a file of the same second and size is taken for its own
+        config.write_text(f"bind = '127.0.0.1:{after}'  # elsewhere")
         program.process.send_signal(signal.SIGHUP)
         appear(caller, "web", port=after)
         assert "caller" == whoami(client)["peer"]
